@@ -1,0 +1,1 @@
+"""The Simpang agent: it records, keeps, ships and reports one crossing."""

@@ -1,0 +1,280 @@
+"""The agent: builds rooms, gives them to jobs, and jobs to threads. The only place that constructs.
+
+The threads, and why each is one:
+    record CAMERA   one per camera: reading a stream blocks for as long as the camera is silent
+    ship            an upload on a poor link takes minutes
+    bus             all of MQTT: connecting blocks, and nobody may wait for the broker
+    look            the way to the centre: a name lookup on a broken link blocks for half a minute
+    probe           the network port, twice a second, whatever `look` is stuck in
+    guard           the battery, twice a second, whatever the disk does
+    keep            room on the disk: deleting may block
+    report          state messages, at once at news
+The main thread feeds the watchdog of the service manager and waits for the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.board import Board
+from edge_agent.bus import Bus, Door
+from edge_agent.camera import open_source
+from edge_agent.contract import CameraState, EventData, EventType, Info, LossCause, PresenceState, SpoolState, instant
+from edge_agent.core.energy import StopRule, may_start
+from edge_agent.core.eviction import WhenFull
+from edge_agent.core.report import camera_state, spool_state
+from edge_agent.crew import Crew
+from edge_agent.errors import SpoolError
+from edge_agent.host import HostProbe
+from edge_agent.jobs.guard import Guard, look
+from edge_agent.jobs.keep import Keep
+from edge_agent.jobs.probe import Look, Probe
+from edge_agent.jobs.record import Record
+from edge_agent.jobs.report import Report
+from edge_agent.jobs.ship import Ship
+from edge_agent.journal import Journal
+from edge_agent.power import PatientSource
+from edge_agent.probe import WayProbe
+from edge_agent.snapshot import Eye
+from edge_agent.spool import Spool
+from edge_agent.systemd import notify
+from edge_agent.uplink import Uplink
+
+if TYPE_CHECKING:
+    from edge_agent.clock import Clock
+    from edge_agent.contract import Message
+    from edge_agent.core.status import CameraStatus, Room
+    from edge_agent.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_TICK_S: Final = 2.0
+_POWER_AGAIN_S: Final = 2.0
+# The parts of an ordered stop, which is to take less than ten seconds even if camera and link hang.
+_JOIN_S: Final = 4.0
+_DRAIN_S: Final = 1.0
+_SILENCE_S: Final = 1.5
+_COMMAND_S: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why the agent stops."""
+
+    cause: LossCause
+    reason: str
+
+
+class Agent:
+    """One life of the agent at one site."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._crew = Crew(clock)
+        self._board = Board()
+        self._ending: Ending | None = None
+
+    def end(self, cause: LossCause, reason: str) -> None:
+        """The agent stops in good order, for the first cause that was given."""
+        self._ending = self._ending or Ending(cause, reason)
+        self._crew.stop.set()
+
+    def run(self) -> int:
+        """Record, ship and report until the end; 0 after an ordered stop, 1 after a bug.
+
+        SpoolError: there is nowhere to record to. Everything else that is down at the start is waited for.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda got, _frame: self.end(LossCause.STOPPED, signal.Signals(got).name))
+        power = PatientSource(self._settings.power, self._clock)
+        if not self._await_power(power):
+            return 0
+        spool = Spool(
+            self._settings.spool.directory,
+            quota_bytes=self._settings.spool.quota_bytes,
+            reserve_bytes=self._settings.spool.reserve_bytes,
+            clock=self._clock,
+            when_full=WhenFull(self._settings.spool.when_full),
+        )
+        self._live(spool, power)
+        power.close()
+        spool.close()
+        if self._crew.crashed:
+            return 1
+        if self._ending and self._ending.cause is LossCause.POWER:
+            self._command()
+        return 0
+
+    def _await_power(self, power: PatientSource) -> bool:
+        """Whether there is power for a life that is worth starting, once there is; false when told to stop before."""
+        rule = StopRule(self._settings.power.stop_percent, self._settings.power.stop_voltage_v)
+        waiting = False
+        while not may_start(look(power, self._settings.power)[0], rule):
+            if not waiting:
+                log.warning("on battery near its stop mark: waiting for mains or charge before recording")
+                notify("READY=1", "STATUS=waiting for mains or charge")
+            waiting = True
+            notify("WATCHDOG=1")
+            if self._clock.wait(self._crew.stop, _POWER_AGAIN_S):
+                return False
+        return True
+
+    def _live(self, spool: Spool, power: PatientSource) -> None:
+        settings, clock, crew, board = self._settings, self._clock, self._crew, self._board
+        door = Door(settings.broker, settings.site, settings.centre.token.get_secret_value())
+        bus = Bus(door, spool.run, clock)
+        announce = Journal(settings.site, spool, bus, clock).announce
+        uplink = Uplink(settings.centre, settings.site)
+        previous = spool.previous
+        announce(
+            EventType.AGENT_STARTED,
+            EventData(
+                run=spool.run,
+                cause=previous.cause if previous else None,
+                previous_run=previous.run if previous else None,
+            ),
+        )
+        board.post("info", self._info(spool.run))
+
+        ship = Ship(spool, uplink, announce, partial(crew.progress, "ship"), spool.run, clock)
+        way = WayProbe(settings.centre.address, settings.link.interface)
+        far = Look(way, settings.link.probe_s, on_open=partial(crew.hurry, "ship", "bus"))
+        report = Report(
+            board,
+            bus.state,
+            HostProbe(clock, settings.spool.directory).read,
+            spool,
+            announce,
+            spool.run,
+            settings.report.telemetry_s,
+            clock,
+        )
+        flat = partial(self.end, LossCause.POWER)
+        keep = Keep(spool, clock, announce=announce, show=self._show_room(ship))
+        eye = Eye()
+        began = previous.cause if previous else None
+        for camera in settings.cameras:
+            thread = f"record {camera.id}"
+            record = Record(
+                camera,
+                partial(open_source, camera, clock, crew.stop),
+                spool,
+                eye,
+                clock,
+                crew.stop,
+                announce=announce,
+                show=self._show_camera,
+                make_room=keep.make_room,
+                beat=partial(crew.progress, thread),
+                began=began,
+            )
+            crew.hire(thread, record)
+        crew.hire("keep", keep)
+        crew.hire("guard", Guard(power, settings.power, self._shower("power"), announce, flat, spool.run, clock))
+        crew.hire("look", far)
+        crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
+        crew.hire("report", report)
+        silence = threading.Event()
+        crew.hire("ship", ship, silence)
+        crew.hire("bus", bus, silence)
+
+        notify("READY=1")
+        log.info("run %s of site %s with %d cameras", spool.run, settings.site, len(settings.cameras))
+        self._watch()
+        notify("STOPPING=1")
+        self._finish(spool, announce, report, ship, bus, silence)
+
+    def _watch(self) -> None:
+        """The watchdog is fed while every thread gets on; a dead camera or link stops none of them."""
+        told: list[str] = []
+        while not self._clock.wait(self._crew.stop, _TICK_S):
+            stuck = self._crew.stuck()
+            if stuck and stuck != told:
+                log.error("stuck, so the watchdog is not fed: %s", ", ".join(stuck))
+            told = stuck
+            notify(f"STATUS={self._status()}", *([] if stuck else ["WATCHDOG=1"]))
+
+    def _finish(
+        self,
+        spool: Spool,
+        announce: Callable[[EventType, EventData], None],
+        report: Report,
+        ship: Ship,
+        bus: Bus,
+        silence: threading.Event,
+    ) -> None:
+        ending = self._ending
+        if ending:
+            log.info("stopping: %s", ending.reason)
+            announce(EventType.AGENT_STOPPING, EventData(run=spool.run, cause=ending.cause, detail=ending.reason))
+        if late := self._crew.join(_JOIN_S):
+            log.warning("not waiting for: %s", ", ".join(late))
+        report.flush()
+        if ending:
+            try:
+                spool.end(ending.cause)
+            except SpoolError as error:
+                log.error("%s", error)
+        # What was just recorded goes out, if items were going out anyway.
+        until_ms = self._clock.monotonic_ms() + _DRAIN_S * 1000
+        while ship.bytes_per_s and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
+            self._clock.wait(silence, 0.1)
+        silence.set()
+        late = self._crew.join(_SILENCE_S)
+        if ending and "bus" not in late:
+            asleep = ending.cause is LossCause.POWER
+            bus.leave(PresenceState.ASLEEP if asleep else PresenceState.STOPPING, ending.reason)
+
+    def _command(self) -> None:
+        command = self._settings.power.stop_command
+        if not command:
+            return
+        log.info("running %s", " ".join(command))
+        try:
+            subprocess.run(command, check=True, timeout=_COMMAND_S)
+        except (OSError, subprocess.SubprocessError) as error:
+            log.error("stop_command in [power] failed: %s", error)
+
+    # --- facts become messages on the board ---
+
+    def _info(self, run: str) -> Info:
+        return Info(
+            version=version("simpang"),
+            run=run,
+            name=self._settings.name or self._settings.site,
+            latitude=self._settings.latitude,
+            longitude=self._settings.longitude,
+            cameras=tuple(camera.id for camera in self._settings.cameras),
+            started_at=instant(self._clock.now_ms()),
+        )
+
+    def _shower(self, group: str) -> Callable[[Message], None]:
+        return lambda fact: self._board.post(group, fact)
+
+    def _show_camera(self, status: CameraStatus) -> None:
+        self._board.post(f"camera/{status.camera}", camera_state(status, self._clock.now_ms()))
+
+    def _show_room(self, ship: Ship) -> Callable[[Room], None]:
+        begun_ms = self._clock.monotonic_ms()
+
+        def show(room: Room) -> None:
+            lived_s = max(1.0, (self._clock.monotonic_ms() - begun_ms) / 1000)
+            taken_bytes_per_s = room.stats.taken_bytes / lived_s
+            self._board.post("spool", spool_state(room, ship.bytes_per_s, taken_bytes_per_s, self._clock.now_ms()))
+
+        return show
+
+    def _status(self) -> str:
+        facts = self._board.facts().values()
+        cameras = [fact for fact in facts if isinstance(fact, CameraState)]
+        waiting = next((fact.backlog_items for fact in facts if isinstance(fact, SpoolState)), 0)
+        recording = sum(camera.recording for camera in cameras)
+        return f"recording {recording} of {len(cameras)} cameras, {waiting} items wait for the centre"

@@ -1,0 +1,55 @@
+"""Cameras in the network: RTSP over TCP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+from edge_agent.camera.source import Source, open_container
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from edge_agent.clock import Clock
+
+OPEN_S: Final = 8.0
+"""Longest silence of a camera while the session is set up."""
+
+_FIRST_REST_S: Final = 0.05
+"""Rests grow from here, because the kernel's socket buffer grows with what is fetched from it."""
+_BEHIND_MS: Final = 5
+"""Who fetched a whole fragment in less did not have to wait for any of it, and has more to fetch."""
+
+
+class Rest:
+    """Lets pictures gather in the socket instead of waking up for each one."""
+
+    def __init__(self, clock: Clock, stop: Event) -> None:
+        self._clock, self._stop = clock, stop
+        self._rest_s = _FIRST_REST_S
+        self._woke_ms = clock.monotonic_ms()
+
+    def take(self, seconds: float) -> None:
+        """Wait for up to `seconds`, unless the pictures are ahead of us or the agent stops."""
+        if self._clock.monotonic_ms() - self._woke_ms > _BEHIND_MS:
+            self._clock.wait(self._stop, min(seconds, self._rest_s))
+            self._rest_s = min(seconds, 2 * self._rest_s)
+        self._woke_ms = self._clock.monotonic_ms()
+
+
+def open_rtsp(
+    url: str, username: str, password: str, clock: Clock, stop: Event, *, sound: bool, stall_s: float
+) -> Source:
+    """A session with the camera at `url`; the credentials go to libav and nowhere else.
+
+    A camera that sends nothing for `stall_s` seconds ends the session with CameraError.
+    """
+    parts = urlsplit(url)
+    user = f"{quote(username, safe='')}:{quote(password, safe='')}@" if username else ""
+    options = {"rtsp_transport": "tcp", "allowed_media_types": "video+audio" if sound else "video"}
+    # At the first timeout libav hands out the picture that its parser kept back, at the second it gives up.
+    timeout = OPEN_S, stall_s / 2
+    container = open_container(
+        parts._replace(netloc=user + parts.netloc).geturl(), url, options=options, timeout=timeout
+    )
+    return Source(container, url, clock, sound=sound, rest=Rest(clock, stop).take)

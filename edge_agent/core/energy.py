@@ -1,0 +1,47 @@
+"""What the agent does as the battery runs down. One step so far: the ordered stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from edge_agent.contract import Supply
+
+if TYPE_CHECKING:
+    from edge_agent.core.supply import PowerReading
+
+_READINGS: Final = 4
+"""So many readings in a row must ask for the stop: a dip under load is not the end."""
+_MARGIN_PERCENT: Final = 5
+"""So much above the mark a start on battery is worth it, so that the agent does not start only to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRule:
+    """On battery, at or below which charge or voltage the agent stops; a voltage of 0 never asks."""
+
+    percent: float
+    voltage_v: float
+
+    def reached(self, reading: PowerReading, margin_percent: float = 0) -> bool:
+        """Whether a sane reading lies at or below the mark; what is not known asks for nothing."""
+        charge, volts = reading.charge_percent, reading.voltage_v
+        return (charge is not None and charge <= self.percent + margin_percent) or (
+            volts is not None and volts <= self.voltage_v
+        )
+
+
+def count(before: int, supply: Supply, reading: PowerReading, rule: StopRule) -> int:
+    """How many readings in a row have asked for a stop, with this one."""
+    asks = supply in {Supply.BATTERY, Supply.LOW} and reading.mains is False and rule.reached(reading)
+    return before + 1 if asks else 0
+
+
+def must_stop(readings: int) -> bool:
+    """Whether so many readings in a row are enough."""
+    return readings >= _READINGS
+
+
+def may_start(reading: PowerReading, rule: StopRule) -> bool:
+    """Whether there is power for a life that is worth starting; not knowing is no reason to wait."""
+    return reading.mains is not False or not rule.reached(reading, _MARGIN_PERCENT)

@@ -1,0 +1,62 @@
+"""What rooms and jobs tell each other: frozen values, latest wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.contract import LossCause, Picture
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousRun:
+    """The life of the agent before this one, and how it ended."""
+
+    run: str
+    cause: LossCause
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStats:
+    """What the spool holds and how much more it can take.
+
+    `free_bytes` is what can still be recorded without losing anything unsent: sent items count as room.
+    `taken_bytes` and `sent_bytes` count since the start of this run.
+    """
+
+    backlog_items: int
+    backlog_ms: int
+    backlog_bytes: int
+    oldest_unsent_ms: int | None
+    used_bytes: int
+    free_bytes: int
+    quarantined: int
+    evicted: int
+    taken_bytes: int
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the spool holds, and in how many seconds it is full if all goes on as now (None: never)."""
+
+    stats: SpoolStats
+    full_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """What one camera gives. Times are Unix milliseconds by the agent's clock; `cause` says why it is not recording."""
+
+    camera: str
+    since_ms: int
+    recording: bool = False
+    cause: LossCause | None = None
+    detail: str = ""
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    bitrate_bps: float | None = None
+    last_frame_ms: int | None = None
+    recorded_until_ms: int | None = None
+    picture: Picture = Picture.UNKNOWN

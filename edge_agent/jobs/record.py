@@ -1,0 +1,401 @@
+"""Record one camera: sessions into segments, and every hole with its cause."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from edge_agent.contract import EventData, EventType, ItemKind, LossCause, Picture, SegmentFacts, facts_box, instant
+from edge_agent.core.backoff import delay_s, is_told
+from edge_agent.core.cutting import LONG_GOP, Labels, Leap, Order, find_holes, is_full
+from edge_agent.core.status import CameraStatus
+from edge_agent.errors import CameraError, CameraRefused, FootageError, SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from threading import Event
+    from typing import Literal
+
+    from av.packet import Packet
+
+    from edge_agent.clock import Clock
+    from edge_agent.contract import ClockQuality, ItemName
+    from edge_agent.settings import CameraSettings
+
+log = logging.getLogger(__name__)
+
+_RETRY_S: Final = (1.0, 30.0)
+_RETRY_REFUSED_S: Final = (60.0, 600.0)
+"""Slower: a camera may lock out whoever tries a wrong password too often."""
+
+_BEAT_MS: Final = 1000
+
+_RARE_KEYS: Final = "its key frames are too rare: set its key frame interval to 2 s or less"
+
+
+class _Sink(Protocol):
+    """A file of the spool that is not committed yet."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    def write(self, data: bytes) -> int: ...
+    def sync(self) -> None: ...
+    def commit(self, duration_ms: int, facts: SegmentFacts) -> ItemName: ...
+    def salvage(self) -> ItemName | None: ...
+    def discard(self) -> None: ...
+
+
+class _Shelf(Protocol):
+    """Where footage is kept; SpoolError when it cannot be."""
+
+    @property
+    def run(self) -> str: ...
+    def begin_segment(self, camera: str, start_ms: int, clock: ClockQuality) -> _Sink: ...
+    def add(
+        self, kind: ItemKind, camera: str | None, start_ms: int, duration_ms: int, clock: ClockQuality, data: bytes
+    ) -> ItemName: ...
+
+
+class _Segment(Protocol):
+    """A segment file while packets go into it."""
+
+    @property
+    def init_bytes(self) -> int: ...
+    def add(self, packet: Packet[Any]) -> bool: ...
+    def add_sound(self, packet: Packet[Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Source(Protocol):
+    """One session with a camera; CameraError when it ends."""
+
+    codec: Literal["h264", "hevc"]
+    width: int
+    height: int
+    frame_ms: float
+    tick_ms: float
+    video_index: int
+    sound_codec: str | None
+    remark: str
+
+    @property
+    def extradata(self) -> bytes: ...
+    def packets(self) -> Iterator[Packet[Any]]: ...
+    def rest(self, seconds: float, /) -> None: ...
+    def segment(self, sink: _Sink, base: int, fragment_s: float, draft: bytes) -> _Segment: ...
+    def age_ms(self, packet: Packet[Any]) -> int: ...
+    def camera_time_ms(self, packet: Packet[Any]) -> int | None: ...
+
+
+class _Look(Protocol):
+    """What an eye saw."""
+
+    @property
+    def jpeg(self) -> bytes: ...
+    @property
+    def picture(self) -> Picture: ...
+
+
+class _Eye(Protocol):
+    """Looks at key frames; None when it cannot make out one."""
+
+    def look(self, camera: str, codec: str, extradata: bytes, data: bytes) -> _Look | None: ...
+
+
+@dataclass(slots=True)
+class _Session:
+    """A stretch of pictures on one time line; `base` is the decode time from which it counts."""
+
+    number: int
+    base: int
+    order: Order
+    labels: Labels
+
+
+@dataclass(slots=True)
+class _Take:
+    """The segment that is being recorded.
+
+    `times` are the decode times of its pictures, `lag_ms` the least time by which one came after its own.
+    """
+
+    start_ms: int
+    facts: SegmentFacts
+    sink: _Sink
+    file: _Segment
+    times: list[int]
+    lag_ms: float
+    nudged_before: int
+
+
+class Record:
+    """Keeps one camera on the record.
+
+    `began` says what ended the time before this run, which is the cause of the hole until the first picture; None for
+    the very first run, before which there was nothing to miss.
+    """
+
+    def __init__(
+        self,
+        settings: CameraSettings,
+        connect: Callable[[], AbstractContextManager[_Source]],
+        shelf: _Shelf,
+        eye: _Eye,
+        clock: Clock,
+        stop: Event,
+        *,
+        announce: Callable[[EventType, EventData], None],
+        show: Callable[[CameraStatus], None],
+        make_room: Callable[[], None],
+        beat: Callable[[], None],
+        began: LossCause | None,
+    ) -> None:
+        self._settings, self._connect, self._shelf, self._eye = settings, connect, shelf, eye
+        self._clock, self._stop = clock, stop
+        self._announce, self._tell, self._make_room, self._beat = announce, show, make_room, beat
+        self._sessions = self._failures = 0
+        self._excuse = (began, "the agent was starting") if began else None
+        self._lost = False
+        self._session: _Session | None = None
+        self._take: _Take | None = None
+        self._ended_ms = clock.monotonic_ms()
+        self._look_due_ms: float = self._ended_ms if settings.snapshot_s else math.inf
+        self._remarks: set[str] = set()
+        self._status = CameraStatus(camera=settings.id, since_ms=clock.now_ms())
+
+    def run_once(self) -> float:
+        """One session with the camera, recorded until it ends; seconds until the next try."""
+        self._beat()
+        try:
+            with self._connect() as source:
+                self._remark(source.remark)
+                self._record(source)
+        except FootageError as error:
+            return 0 if self._stop.is_set() else self._lose(error)
+        return 0
+
+    # --- one session ---
+
+    def _record(self, source: _Source) -> None:
+        """Returns when the agent stops; CameraError when the camera gives up, SpoolError when the disk does."""
+        self._session = None
+        try:
+            try:
+                self._roll(source)
+            except CameraError:
+                self._cut(source)
+                raise
+            self._cut(source)
+        except SpoolError:
+            take, self._take = self._take, None
+            self._make_room()
+            if take:
+                take.sink.salvage()
+            raise
+
+    def _roll(self, source: _Source) -> None:
+        clock, stop, video, tick_ms = self._clock, self._stop, source.video_index, source.tick_ms
+        segment_ms = self._settings.segment_s * 1000 - source.frame_ms / 2
+        # The pictures of the open fragment may as well wait in the socket: until it is whole, they are not safe anyway.
+        rest_s = self._settings.fragment_s - source.frame_ms / 1000
+        seen_ms = beat_ms = clock.monotonic_ms()
+        for packet in source.packets():
+            now_ms = clock.monotonic_ms()
+            if now_ms - beat_ms >= _BEAT_MS:
+                beat_ms = now_ms
+                self._beat()
+            if stop.is_set():
+                return
+            take = self._take
+            if packet.stream_index != video:
+                if take:
+                    take.file.add_sound(packet)
+                if now_ms - seen_ms > self._settings.stall_s * 1000:
+                    raise CameraError("the camera sends sound, but no pictures any more", "restart the camera")
+                continue
+            seen_ms, key, dts = now_ms, packet.is_keyframe, packet.dts or 0
+            if self._session:
+                place = self._session.order.place(dts, now_ms)
+                if isinstance(place, Leap):
+                    self._break_off(source, f"its clock jumped by {place.by_ms / 1000:.1f} s")
+                    take = None
+                elif place != dts:
+                    packet.dts, packet.pts, dts = place, max(place, packet.pts or 0), place
+            if not self._session and not key:
+                continue
+            if take is None or is_full(
+                key=key,
+                elapsed_ms=(dts - take.times[0]) * tick_ms,
+                size_bytes=take.sink.size_bytes,
+                segment_ms=segment_ms,
+            ):
+                take = self._begin(source, packet, dts, now_ms)
+            take.lag_ms = min(take.lag_ms, now_ms - source.age_ms(packet) - dts * tick_ms)
+            data = bytes(packet) if key and now_ms >= self._look_due_ms else b""
+            begins_fragment = take.file.add(packet) or not take.times
+            take.times.append(dts)
+            if data:
+                self._look_due_ms = now_ms + round(self._settings.snapshot_s * 1000)
+                self._look(source, data)
+            if begins_fragment:
+                source.rest(rest_s)
+
+    def _begin(self, source: _Source, packet: Packet[Any], dts: int, now_ms: int) -> _Take:
+        """A new segment begins with this picture, and a new session where the time line broke."""
+        session, take, offset_ms = self._session, self._take, self._clock.now_ms() - self._clock.monotonic_ms()
+        self._cut(source, dts)
+        if session and take:
+            lag_ms = round(take.lag_ms + session.base * source.tick_ms)
+            if stood_ms := session.labels.follow(lag_ms, offset_ms):
+                self._break_off(source, f"its clock stood still for {stood_ms / 1000:.1f} s")
+        gap_ms = 0
+        if self._session is None:
+            self._session = self._begin_session(source, packet, dts, now_ms, offset_ms)
+            gap_ms = max(0, self._session.labels.monotonic(0) - self._ended_ms) if self._excuse else 0
+        session = self._session
+        media_ms = round((dts - session.base) * source.tick_ms)
+        start_ms = session.labels.wall(media_ms)
+        camera_ms = source.camera_time_ms(packet)
+        cause, detail = self._excuse if self._excuse and gap_ms else (None, "")
+        draft = SegmentFacts(
+            codec=source.codec,
+            width=source.width,
+            height=source.height,
+            audio_codec=source.sound_codec,
+            session=session.number,
+            media_start_ms=media_ms,
+            monotonic_ms=session.labels.monotonic(media_ms),
+            packets=0,
+            init_bytes=0,
+            media_bytes=0,
+            gap_before_ms=gap_ms,
+            gap_cause=cause,
+            gap_detail=detail,
+            camera_time=instant(camera_ms) if camera_ms is not None else None,
+        )
+        sink = self._shelf.begin_segment(self._settings.id, start_ms, self._clock.quality())
+        try:
+            file = source.segment(sink, session.base, self._settings.fragment_s, facts_box(draft))
+        except SpoolError:
+            sink.discard()
+            raise
+        self._take = _Take(start_ms, draft, sink, file, [], math.inf, session.order.nudged)
+        self._find(source)
+        return self._take
+
+    def _begin_session(self, source: _Source, packet: Packet[Any], dts: int, now_ms: int, offset_ms: int) -> _Session:
+        self._sessions += 1
+        order = Order(source.tick_ms)
+        order.place(dts, now_ms)
+        return _Session(self._sessions, dts, order, Labels(now_ms - source.age_ms(packet), offset_ms))
+
+    def _break_off(self, source: _Source, why: str) -> None:
+        """The camera's time line cannot be followed; a new session begins with the next key frame."""
+        self._cut(source)
+        self._session = None
+        self._excuse = LossCause.CAMERA, why
+        log.warning("camera %s: %s", self._settings.id, why)
+
+    def _cut(self, source: _Source, next_dts: int | None = None) -> None:
+        """The open segment, if any, is complete and in the line; it ends where the next picture begins."""
+        take, session = self._take, self._session
+        if take is None or session is None:
+            return
+        take.file.close()
+        if not take.times:
+            self._take = None
+            take.sink.discard()
+            return
+        end_dts = next_dts if next_dts is not None else take.times[-1] + round(source.frame_ms / source.tick_ms)
+        duration_ms = round((end_dts - session.base) * source.tick_ms) - take.facts.media_start_ms
+        media_bytes = take.sink.size_bytes - take.file.init_bytes
+        facts = take.facts.model_copy(
+            update={
+                "packets": len(take.times),
+                "init_bytes": take.file.init_bytes,
+                "media_bytes": media_bytes,
+                "holes": find_holes([round((dts - take.times[0]) * source.tick_ms) for dts in take.times]),
+                "nudged": session.order.nudged - take.nudged_before,
+            }
+        )
+        take.sink.commit(duration_ms, facts)
+        self._take = None
+        self._failures = 0
+        self._ended_ms = facts.monotonic_ms + duration_ms
+        until_ms = take.start_ms + duration_ms
+        remark = _RARE_KEYS if duration_ms > LONG_GOP * self._settings.segment_s * 1000 else source.remark
+        self._remark(remark)
+        self._show(
+            detail=remark,
+            fps=round(len(take.times) * 1000 / duration_ms, 2),
+            bitrate_bps=round(media_bytes * 8000 / duration_ms),
+            last_frame_ms=until_ms,
+            recorded_until_ms=until_ms,
+        )
+
+    def _look(self, source: _Source, data: bytes) -> None:
+        """The key frame becomes a snapshot, and a word on the picture; not being able to is no trouble."""
+        seen = self._eye.look(self._settings.id, source.codec, source.extradata, data)
+        if seen is None or self._take is None:
+            return
+        before, camera = self._status.picture, self._settings.id
+        with suppress(SpoolError):  # the segments will tell
+            self._shelf.add(ItemKind.SNAPSHOT, camera, self._clock.now_ms(), 0, self._clock.quality(), seen.jpeg)
+        if seen.picture is not before:
+            self._show(picture=seen.picture)
+            if (before, seen.picture) != (Picture.UNKNOWN, Picture.OK):
+                self._event(EventType.PICTURE_CHANGED, before=before, after=seen.picture)
+
+    # --- between sessions ---
+
+    def _find(self, source: _Source) -> None:
+        """There is footage again."""
+        if self._status.recording:
+            return
+        self._show(
+            since_ms=self._clock.now_ms(),
+            recording=True,
+            cause=None,
+            detail=source.remark,
+            codec=source.codec,
+            width=source.width,
+            height=source.height,
+        )
+        if self._lost:
+            self._lost = False
+            self._event(EventType.CAMERA_BACK)
+
+    def _lose(self, error: FootageError) -> float:
+        """There is no footage just now; how long to wait before the next try."""
+        self._failures += 1
+        if is_told(self._failures):
+            log.warning("camera %s: %s", self._settings.id, error)
+        if isinstance(error, SpoolError):
+            self._make_room()
+        if not self._lost:
+            self._lost = True
+            self._excuse = error.cause, error.message
+            status = self._status
+            since_ms = status.recorded_until_ms or status.since_ms
+            self._show(since_ms=since_ms, recording=False, cause=error.cause, detail=str(error))
+            self._event(EventType.CAMERA_LOST, cause=error.cause, detail=error.message, from_at=instant(since_ms))
+        first_s, most_s = _RETRY_REFUSED_S if isinstance(error, CameraRefused) else _RETRY_S
+        chance = random.random()  # noqa: S311 - spreads retries, guards nothing
+        return delay_s(self._failures, chance, first_s=first_s, most_s=most_s)
+
+    def _remark(self, remark: str) -> None:
+        if remark and remark not in self._remarks:
+            self._remarks.add(remark)
+            log.warning("camera %s: %s", self._settings.id, remark)
+
+    def _show(self, **changes: Any) -> None:
+        self._status = replace(self._status, **changes)
+        self._tell(self._status)
+
+    def _event(self, kind: EventType, **data: Any) -> None:
+        self._announce(kind, EventData(run=self._shelf.run, camera=self._settings.id, **data))

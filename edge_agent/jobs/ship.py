@@ -1,0 +1,164 @@
+"""Take the next item to the centre, and let go of it on a receipt only."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from edge_agent.contract import EventData, EventType, ItemKind, LossCause, instant
+from edge_agent.core.backoff import delay_s, is_told
+from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from edge_agent.clock import Clock
+    from edge_agent.contract import ItemName, Receipt
+
+log = logging.getLogger(__name__)
+
+_IDLE_S = 1.0
+_CHUNK_BYTES = 256 * 1024
+
+
+class Queue(Protocol):
+    """Where the items wait."""
+
+    @property
+    def arrived(self) -> threading.Event:
+        """Set when an item joins."""
+        ...
+
+    def next_unsent(self) -> ItemName | None:
+        """The item whose turn it is."""
+        ...
+
+    def open(self, name: ItemName) -> BinaryIO:
+        """Its bytes; SpoolError when they cannot be read."""
+        ...
+
+    def mark_sent(self, name: ItemName) -> None:
+        """The centre has it."""
+        ...
+
+    def quarantine(self, name: ItemName, reason: str) -> None:
+        """It is put aside."""
+        ...
+
+
+class Centre(Protocol):
+    """Where the items go."""
+
+    def deliver(self, name: ItemName, file: BinaryIO, progress: Callable[[], None]) -> Receipt:
+        """The receipt; LinkError when there is none."""
+        ...
+
+
+class Ship:
+    """One item per turn. `progress` is called while bytes flow, because a large item on a poor link takes minutes."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        centre: Centre,
+        announce: Callable[[EventType, EventData], None],
+        progress: Callable[[], None],
+        run: str,
+        clock: Clock,
+    ) -> None:
+        self._queue, self._centre = queue, centre
+        self._announce, self._progress, self._run, self._clock = announce, progress, run, clock
+        self._failures = 0
+        self._doubted: ItemName | None = None
+        self.bytes_per_s = 0.0
+        """What the link carries while items go; 0 while none does."""
+
+    def run_once(self) -> float:
+        """One item is at the centre, or put aside, or a reason to wait is known; seconds until the next turn."""
+        self._queue.arrived.clear()
+        name = self._queue.next_unsent()
+        if name is None:
+            self._clock.wait(self._queue.arrived, _IDLE_S)
+            return 0
+        begun_ms = self._clock.monotonic_ms()
+        try:
+            with self._queue.open(name) as file:
+                receipt = self._centre.deliver(name, file, self._progress)
+        except Rejected as error:
+            return self._look_again(name, error)
+        except LinkError as error:
+            return self._wait(error)
+        except (SpoolError, OSError) as error:
+            return self._unreadable(name, error)
+        self._measure(receipt.size_bytes, self._clock.monotonic_ms() - begun_ms)
+        if self._failures:
+            log.info("items reach the centre again, after %d failures", self._failures)
+            self._failures = 0
+        return self._settle(self._queue.mark_sent, name)
+
+    def _measure(self, size_bytes: int, took_ms: int) -> None:
+        rate = size_bytes * 1000 / max(1, took_ms)
+        self.bytes_per_s = 0.8 * self.bytes_per_s + 0.2 * rate if self.bytes_per_s else rate
+
+    def _wait(self, error: LinkError) -> float:
+        self._failures += 1
+        self.bytes_per_s = 0.0
+        if is_told(self._failures):
+            log.warning("%s (failure %d in a row)", error, self._failures)
+        if isinstance(error, Busy):
+            return error.retry_after_s * (1 + random.random() / 4)  # noqa: S311 - spreads load, guards nothing
+        first_s, most_s = (30, 300) if isinstance(error, Refused) else (1, 15)
+        return delay_s(self._failures, random.random(), first_s=first_s, most_s=most_s)  # noqa: S311
+
+    def _look_again(self, name: ItemName, error: Rejected) -> float:
+        """What the centre rejects is tried once more if the file is whole: it may have been damaged on the way."""
+        try:
+            with self._queue.open(name) as file:
+                digest = hashlib.sha256()
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+        except (SpoolError, OSError) as trouble:
+            return self._unreadable(name, trouble)
+        whole = digest.hexdigest() == name.sha256
+        if whole and self._doubted != name:
+            self._doubted = name
+            return 1
+        return self._put_aside(name, str(error) if whole else "its bytes changed on the disk of the site")
+
+    def _unreadable(self, name: ItemName, error: Exception) -> float:
+        if self._queue.next_unsent() != name:
+            return 0  # evicted while it was being sent
+        return self._put_aside(name, f"cannot be read back: {error}")
+
+    def _put_aside(self, name: ItemName, reason: str) -> float:
+        log.error("%s: put aside: %s", name, reason)
+        wait_s = self._settle(lambda item: self._queue.quarantine(item, reason), name)
+        # Only footage leaves a hole. An event about an event might be rejected like it, and so on.
+        if not wait_s and name.kind is ItemKind.SEGMENT:
+            self._announce(
+                EventType.SPOOL_QUARANTINED,
+                EventData(
+                    run=self._run,
+                    camera=name.camera,
+                    cause=LossCause.DAMAGED,
+                    detail=reason,
+                    from_at=instant(name.start_ms),
+                    to_at=instant(name.end_ms),
+                    items=1,
+                ),
+            )
+        return wait_s
+
+    def _settle(self, deed: Callable[[ItemName], None], name: ItemName) -> float:
+        """The item leaves the line; if the disk does not let it, patience."""
+        try:
+            deed(name)
+        except SpoolError as error:
+            self._failures += 1
+            if is_told(self._failures):
+                log.error("%s", error)
+            return delay_s(self._failures, random.random())  # noqa: S311
+        return 0

@@ -1,0 +1,61 @@
+"""Events: made once, kept in the spool and told on the bus in the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from edge_agent.contract import Event, ItemKind, instant
+from edge_agent.errors import SpoolError
+
+if TYPE_CHECKING:
+    from edge_agent.clock import Clock
+    from edge_agent.contract import ClockQuality, EventData, EventType, ItemName
+
+log = logging.getLogger(__name__)
+
+
+class Shelf(Protocol):
+    """Where events are kept."""
+
+    @property
+    def run(self) -> str:
+        """This life of the agent."""
+        ...
+
+    def add(
+        self, kind: ItemKind, camera: str | None, start_ms: int, duration_ms: int, clock: ClockQuality, data: bytes
+    ) -> ItemName:
+        """The item is durable."""
+        ...
+
+
+class Voice(Protocol):
+    """Where events are told."""
+
+    def event(self, body: bytes) -> None:
+        """The event is told soon, if it can be."""
+        ...
+
+
+class Journal:
+    """Writes events; from any thread."""
+
+    def __init__(self, source: str, shelf: Shelf, voice: Voice, clock: Clock) -> None:
+        self._source, self._shelf, self._voice, self._clock = source, shelf, voice, clock
+        self._numbers = itertools.count(1)
+
+    def announce(self, kind: EventType, data: EventData) -> None:
+        """The event is in the spool and on its way to the broker; on a full disk it is only told."""
+        now_ms = self._clock.now_ms()
+        event = Event(
+            id=f"{data.run}-{next(self._numbers)}", source=self._source, type=kind, time=instant(now_ms), data=data
+        )
+        body = event.to_json()
+        log.info("%s %s", kind.removeprefix("simpang."), data.model_dump_json(exclude_defaults=True, exclude={"run"}))
+        try:
+            self._shelf.add(ItemKind.EVENT, data.camera, now_ms, 0, self._clock.quality(), body)
+        except SpoolError as error:
+            log.error("event not kept: %s", error)
+        self._voice.event(body)

@@ -1,0 +1,291 @@
+"""The agent's configuration: a TOML file, overruled by the environment.
+
+`SIMPANG_CENTRE__TOKEN` overrules `token` in `[centre]`, and so on. Keys that nobody knows are refused, so that a typo
+is found at the desk and not on the pole. The descriptions below are the documentation: `docs/settings.md` is made
+from them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ssl
+import tomllib
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from edge_agent.contract import DEFAULT_PREFIX, NO_CAMERA, RESERVED_SITES, CameraId, SiteId
+from edge_agent.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+GIB = 1024**3
+
+
+def _certificates(path: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise ValueError(f"no certificates to be read there: {error.strerror or error}") from None
+    return path
+
+
+CaFile = Annotated[Path, AfterValidator(_certificates)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CentreSettings(_Section):
+    """Where the footage goes."""
+
+    url: str = Field(description="Agent door of the centre, such as `https://centre.example:8700`")
+    token: SecretStr = Field(min_length=8, description="What `central enrol` printed; password at the broker, too")
+    ca_file: CaFile | None = Field(None, description="Certificates to trust instead of the system's, PEM")
+    timeout_s: float = Field(10, ge=1, le=120, description="Longest silence of the centre within a request")
+
+    @field_validator("url")
+    @classmethod
+    def _an_http_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError("not a URL like https://host:port, without credentials")
+        return url.rstrip("/")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the door."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+class BrokerSettings(_Section):
+    """Where the state goes: an MQTT broker. The user is the site, the password is the token of the centre."""
+
+    host: str = Field(min_length=1, description="Host of the MQTT broker")
+    port: Port = Field(1883, description="Port of the MQTT broker; 8883 is usual with TLS")
+    tls: bool = Field(False, description="Encrypt, and verify the broker")
+    ca_file: CaFile | None = Field(None, description="Certificates to trust instead of the system's, PEM")
+    prefix: str = Field(DEFAULT_PREFIX, pattern=r"^[^/#+\s]+(/[^/#+\s]+)*$", description="What topics begin with")
+    keepalive_s: int = Field(
+        15, ge=5, le=600, description="The broker declares the agent dead after one and a half times this silence"
+    )
+
+
+class SpoolSettings(_Section):
+    """Where footage waits until the centre has it."""
+
+    directory: Path = Field(description="Directory for nothing else; made if its parent is there")
+    quota_bytes: int = Field(32 * GIB, ge=64 * 1024**2, description="The spool takes no more than this")
+    reserve_bytes: int = Field(1 * GIB, ge=0, description="Left free on the disk for the rest of the host")
+    when_full: Literal["drop-oldest", "stop-recording"] = Field(
+        "drop-oldest", description="What gives way when the room is used up by footage that the centre does not have"
+    )
+
+
+class CameraSettings(_Section):
+    """One camera."""
+
+    id: CameraId = Field(description="Name in topics and file names: lower-case letters, digits, hyphens")
+    source: Literal["rtsp", "file", "scene"] = Field(
+        "rtsp", description="An RTSP camera; a file or device that libav opens; or a rendered test scene"
+    )
+    url: str = Field("", description="`rtsp://host/path`, or the path of the file or device; no credentials in it")
+    username: str = Field("", description="User at the camera")
+    password: SecretStr = Field(SecretStr(""), description="Password at the camera")
+    segment_s: float = Field(4, ge=1, le=60, description="Target length of a segment; it ends on the next key frame")
+    fragment_s: float = Field(0.75, ge=0.1, le=1, description="The most that a power cut may cost")
+    snapshot_s: float = Field(60, ge=0, le=86400, description="A key frame becomes a JPEG this often; 0 for never")
+    audio: bool = Field(True, description="Record the sound, where the camera has it and MP4 can hold it")
+    stall_s: float = Field(8, ge=1, le=15, description="A camera that sends nothing for so long is lost")
+
+    @field_validator("id")
+    @classmethod
+    def _no_reserved_id(cls, camera: str) -> str:
+        if camera == NO_CAMERA:
+            raise ValueError(f"{camera!r} is reserved")
+        return camera
+
+    @model_validator(mode="after")
+    def _url_fits_source(self) -> Self:
+        if self.source == "scene":
+            return self
+        if not self.url:
+            raise ValueError(f"source {self.source!r} needs a url")
+        parts = urlsplit(self.url)
+        if parts.username or parts.password:
+            raise ValueError("the url holds credentials; move them to `username` and `password`")
+        if self.source == "rtsp" and (parts.scheme not in {"rtsp", "rtsps"} or not parts.hostname):
+            raise ValueError("the url is not one like rtsp://host/path")
+        return self
+
+
+class PowerSettings(_Section):
+    """How the agent learns of mains and battery, and what it does when the battery ends."""
+
+    source: Literal["none", "gpio", "simulated"] = Field("none", description="Where readings come from")
+    mains_lost_pin: int | None = Field(None, ge=0, le=27, description="gpio: line that says mains is lost, BCM number")
+    active_high: bool = Field(True, description="gpio: the line is high while mains is lost")
+    pull: Literal["none", "up", "down"] = Field("none", description="gpio: resistor of the board on that line")
+    mcp3008_channel: int | None = Field(None, ge=0, le=7, description="gpio: channel of an MCP3008 at the battery")
+    volts_per_unit: float = Field(
+        18.0, gt=0, le=1000, description="gpio: volts at the battery when the MCP3008 reads its full scale"
+    )
+    chemistry: Literal["lead-acid", "lifepo4", "li-ion"] = Field(
+        "lead-acid", description="Turns a voltage into a charge, where the source has no better word"
+    )
+    cells: int = Field(6, ge=1, le=100, description="Cells in series: 6 in a 12 V lead-acid battery, 4 in LiFePO4")
+    state_file: Path | None = Field(None, description='simulated: JSON `{"mains": true}`; missing means mains')
+    capacity_s: float = Field(3600, gt=0, description="simulated: from full to empty on battery")
+    recharge_s: float = Field(3600, gt=0, description="simulated: from empty to full on mains")
+    low_percent: Percent = Field(20, description="Below this the supply is `low`")
+    stop_percent: Percent = Field(10, description="On battery at or below this the agent stops in good order")
+    stop_voltage_v: float = Field(0, ge=0, description="Or at or below this voltage; 0 for never")
+    stop_command: tuple[str, ...] = Field(
+        (), description='Run after a stop for power, such as `["systemctl", "poweroff"]`; empty for none'
+    )
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> Self:
+        if self.source == "gpio" and self.mains_lost_pin is None:
+            raise ValueError("source 'gpio' needs mains_lost_pin")
+        if self.source == "simulated" and self.state_file is None:
+            raise ValueError("source 'simulated' needs state_file")
+        if self.low_percent < self.stop_percent:
+            raise ValueError("low_percent is below stop_percent")
+        return self
+
+
+class LinkSettings(_Section):
+    """The way to the centre, for the report of which part of it is broken."""
+
+    interface: str = Field("", pattern=r"^[^/\s]*$", max_length=15, description="Empty: the one of the default route")
+    probe_s: float = Field(1, ge=0.5, le=600, description="How often the centre's door is tried")
+
+
+class ReportSettings(_Section):
+    """How state becomes history."""
+
+    telemetry_s: float = Field(60, ge=5, le=3600, description="The states of so long go to the centre in one batch")
+
+
+class Settings(BaseSettings):
+    """One site."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIMPANG_", env_nested_delimiter="__", extra="forbid", frozen=True, allow_inf_nan=False
+    )
+
+    site: SiteId = Field(description="Name in topics and at the centre: lower-case letters, digits, hyphens")
+    name: str = Field("", max_length=200, description="Name for people; the site's id when empty")
+    latitude: float | None = Field(None, ge=-90, le=90, description="Degrees north")
+    longitude: float | None = Field(None, ge=-180, le=180, description="Degrees east")
+    centre: CentreSettings
+    broker: BrokerSettings
+    spool: SpoolSettings
+    cameras: tuple[CameraSettings, ...]
+    power: PowerSettings = PowerSettings()
+    link: LinkSettings = LinkSettings()
+    report: ReportSettings = ReportSettings()
+
+    @field_validator("site")
+    @classmethod
+    def _no_reserved_site(cls, site: str) -> str:
+        if site in RESERVED_SITES:
+            raise ValueError(f"{site!r} is reserved")
+        return site
+
+    @field_validator("cameras")
+    @classmethod
+    def _each_camera_once(cls, cameras: tuple[CameraSettings, ...]) -> tuple[CameraSettings, ...]:
+        if not cameras:
+            raise ValueError("there is none; add a [[cameras]] section")
+        ids = [camera.id for camera in cameras]
+        if twice := sorted({camera for camera in ids if ids.count(camera) > 1}):
+            raise ValueError(f"two cameras are called {twice[0]!r}")
+        return cameras
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment overrules the file."""
+        return env_settings, init_settings
+
+
+def load(path: Path) -> Settings:
+    """The settings of the file at `path` and of the environment.
+
+    SettingsError: one line per problem, each with where and what to do, and no value of any key.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read: {error.strerror}", "give the right path, or the right to read it, to --config"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: byte {error.start} is not UTF-8", "save the file as UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not TOML: {error}", "mend that line, or restore the file") from error
+    try:
+        return Settings(**table)
+    except ValidationError as error:
+        lines = [f"{path}: {_told(problem)}" for problem in error.errors(include_input=False, include_url=False)]
+        raise SettingsError("\n".join(lines)) from None  # the cause would show values, and so secrets
+    except ValueError as error:  # an environment variable that should be JSON
+        raise SettingsError(f"environment: {error}", "such a key takes JSON") from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Where in the file, what is wrong, and what belongs there."""
+    at: type[BaseModel] | None = Settings
+    where, hint = "", ""
+    for part in problem["loc"]:
+        if isinstance(part, int):
+            where += f"[{part}]"
+            continue
+        where += f".{part}" if where else part
+        field = at.model_fields.get(part) if at else None
+        if field is None:
+            near = difflib.get_close_matches(part, at.model_fields if at else ())
+            hint = f"did you mean `{near[0]}`?" if near else "remove it"
+            at = None
+        else:
+            hint = field.description or ""
+            at = _section(field.annotation)
+    what = {
+        "extra_forbidden": "no such key",
+        "missing": "missing",
+        "string_pattern_mismatch": "not of the allowed form",
+    }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    return ": ".join(filter(None, (where, what))) + (f" ({hint})" if hint else "")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The settings model within an annotation, where there is one."""
+    if parts := typing.get_args(annotation):
+        return next(filter(None, map(_section, parts)), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -1,0 +1,145 @@
+"""The history lane: items go to the centre over HTTP, and only its receipt counts."""
+
+from __future__ import annotations
+
+import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import quote, urlsplit
+
+from pydantic import ValidationError
+
+from edge_agent.contract import HELLO_PATH, ITEM_PATH, Hello, Problem, Receipt, content_digest
+from edge_agent.errors import Busy, Refused, Rejected, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from http.client import HTTPResponse
+
+    from edge_agent.contract import ItemName
+    from edge_agent.settings import CentreSettings
+
+_CHUNK_BYTES: Final = 256 * 1024
+_MOST_ANSWER_BYTES: Final = 64 * 1024
+_REFUSED: Final = frozenset({401, 403})
+_REJECTED: Final = frozenset({400, 409, 413, 422})
+_BUSY: Final = frozenset({429, 503, 507})
+_PATIENCE_S: Final = 30.0
+_MOST_PATIENCE_S: Final = 600.0
+
+
+class Uplink:
+    """A connection to the agent door of the centre, kept alive between items; for one thread at a time."""
+
+    def __init__(self, settings: CentreSettings, site: str) -> None:
+        self._site = site
+        self._where = f"centre {settings.url}"
+        self._base = quote(urlsplit(settings.url).path, safe="/%")
+        self._authorization = f"Bearer {settings.token.get_secret_value()}"
+        self._connection = _connection(settings)
+
+    def deliver(self, name: ItemName, file: BinaryIO, progress: Callable[[], None]) -> Receipt:
+        """The centre's receipt for the item whose bytes are `file`; `progress` is called as they go.
+
+        LinkError: Rejected when the centre will never take it, Busy when later, Refused when not from us, else
+        Unreachable; also for an answer of whoever is not the centre.
+        """
+        size_bytes = file.seek(0, 2)
+        file.seek(0)
+        headers = {
+            "Content-Type": name.kind.media_type,
+            "Content-Length": str(size_bytes),
+            "Content-Digest": content_digest(name.sha256),
+        }
+
+        def send(connection: HTTPConnection) -> None:
+            for offset in range(0, size_bytes, _CHUNK_BYTES):
+                connection.sock.sendfile(file, offset, min(_CHUNK_BYTES, size_bytes - offset))
+                progress()
+
+        answer = self._ask("PUT", f"{ITEM_PATH}{name}", headers, send)
+        try:
+            receipt = Receipt.model_validate_json(answer)
+        except ValidationError:
+            receipt = None
+        if receipt is None or not receipt.covers(self._site, name):
+            raise self._stranger("gives no receipt for the item")
+        return receipt
+
+    def hello(self) -> Hello:
+        """Who the centre takes us for, and its time. LinkError as with `deliver`."""
+        try:
+            return Hello.model_validate_json(self._ask("GET", HELLO_PATH))
+        except ValidationError:
+            raise self._stranger("does not answer as a centre does") from None
+
+    def close(self) -> None:
+        """The connection is closed."""
+        self._connection.close()
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        send: Callable[[HTTPConnection], None] | None = None,
+    ) -> bytes:
+        connection = self._connection
+        try:
+            connection.putrequest(method, f"{self._base}{path}", skip_accept_encoding=True)
+            connection.putheader("Authorization", self._authorization)
+            for key, value in (headers or {}).items():
+                connection.putheader(key, value)
+            connection.endheaders()
+            if send:
+                send(connection)
+            response = connection.getresponse()
+            body = response.read(_MOST_ANSWER_BYTES)
+        except (OSError, HTTPException) as error:
+            connection.close()
+            what = str(error) or type(error).__name__
+            raise Unreachable(f"{self._where}: {what}", "check url in [centre], and the link") from error
+        if not response.isclosed():
+            connection.close()
+            raise self._stranger("answers at great length")
+        self._judge(response, body)
+        return body
+
+    def _judge(self, response: HTTPResponse, body: bytes) -> None:
+        status = response.status
+        if status in {200, 201}:
+            return
+        why = f"{self._where}: {status} {_title(body)}".rstrip()
+        if status in _REFUSED:
+            raise Refused(why, "check `site` and the token, or enrol the site anew")
+        if status in _REJECTED:
+            raise Rejected(why)
+        if status in _BUSY:
+            raise Busy(why, retry_after_s=_patience_s(response.getheader("Retry-After", "")))
+        raise Unreachable(why, "check that url in [centre] is the agent door of a centre")
+
+    def _stranger(self, what: str) -> Unreachable:
+        return Unreachable(
+            f"{self._where}: {what}", "check that url in [centre] is the agent door of a centre, not a proxy's page"
+        )
+
+
+def _connection(settings: CentreSettings) -> HTTPConnection:
+    host, port = settings.address
+    if not settings.url.startswith("https"):
+        return HTTPConnection(host, port, timeout=settings.timeout_s)
+    trust = ssl.create_default_context(cafile=settings.ca_file)
+    return HTTPSConnection(host, port, timeout=settings.timeout_s, context=trust)
+
+
+def _title(body: bytes) -> str:
+    try:
+        problem = Problem.model_validate_json(body)
+    except ValidationError:
+        return ""
+    return f"{problem.title}: {problem.detail}"[:200].rstrip(": ").replace("\n", " ")
+
+
+def _patience_s(header: str) -> float:
+    """Seconds of a Retry-After header; its date form and nonsense mean the usual patience."""
+    return min(float(header), _MOST_PATIENCE_S) if header.isascii() and header.isdigit() else _PATIENCE_S
