@@ -1,0 +1,1 @@
+"""The Simpang centre: it collects every agent into one command centre."""

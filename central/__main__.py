@@ -1,0 +1,234 @@
+"""The command line of the centre: it prints and asks, and decides nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from central import app as centre
+from central import enrolment, history
+from central.core.completeness import day_start_ms
+from central.core.timeline import unix_ms
+from central.errors import CentralError, SettingsError
+from central.export import export as export_footage
+from central.settings import load
+from central.web.models import Completeness, CompletenessRow, Sites
+
+cli = typer.Typer(
+    help="Simpang's centre: it collects what the agents at the crossings record.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file, TOML.", metavar="FILE")]
+Directory = Annotated[
+    Path | None, typer.Option("--directory", help="Home of database, archive and broker files.", metavar="DIR")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_EXIT_TROUBLE = 2
+_EXIT_UNEXPLAINED = 4
+
+
+def main() -> None:
+    """Run the command; exit code 2 with one line for trouble that a person must mend."""
+    try:
+        cli()
+    except CentralError as error:
+        typer.echo(f"central: {error}", err=True)
+        raise SystemExit(_EXIT_TROUBLE) from None
+
+
+@cli.command()
+def serve(config: Config = None, directory: Directory = None) -> None:
+    """Run the centre until it is told to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for chatty in ("alembic", "amqtt", "transitions", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    centre.serve(load(config, directory))
+
+
+@cli.command()
+def enrol(
+    site: Annotated[str, typer.Argument(help="The site's id: a-z, 0-9 and -.")],
+    name: Annotated[str, typer.Option(help="The site's name for people.")] = "",
+    latitude: Annotated[float | None, typer.Option("--lat", min=-90, max=90)] = None,
+    longitude: Annotated[float | None, typer.Option("--lon", min=-180, max=180)] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="A camera of the site, such as north=rtsp://192.0.2.10/stream1.", metavar="ID=URL"),
+    ] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Give a known site a new token; the old one ends.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Make a site known, and print its agent's configuration with its token, once."""
+    settings = load(config, directory)
+    cameras = [enrolment.parse_camera(text) for text in camera or []]
+    if (latitude is None) != (longitude is None):
+        raise SettingsError("--lat and --lon go together", "give both or none")
+    agent_url, broker_host, broker_port = centre.reachable(settings)
+    with closing(centre.open_store(settings)) as store:
+        token = enrolment.enrol(store, site, name, latitude, longitude, renew=renew)
+    configuration = enrolment.agent_configuration(
+        site,
+        name or site,
+        latitude,
+        longitude,
+        token,
+        agent_url,
+        (broker_host, broker_port, settings.broker.prefix),
+        cameras,
+    )
+    if as_json:
+        _print_json({"site": site, "token": token, "configuration": configuration})
+    else:
+        typer.echo(configuration, nl=False)
+
+
+@cli.command()
+def sites(as_json: AsJson = False, config: Config = None, directory: Directory = None) -> None:
+    """List the sites and what they said last."""
+    with closing(centre.open_store(load(config, directory))) as store:
+        found = Sites.of(store.sites(), store.states())
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    table = Table("site", "name", "presence", "supply", "link", "backlog", "cameras", "last word")
+    for site in found.sites:
+        backlog = f"{site.spool.backlog_items} items, {site.spool.backlog_s:.0f} s" if site.spool else "-"
+        recording = sum(camera.recording for camera in site.cameras)
+        table.add_row(
+            site.site,
+            site.name,
+            site.presence.state if site.presence else "never seen",
+            site.power.supply if site.power else "-",
+            ("up" if site.link.broken == "none" else f"{site.link.broken} broken") if site.link else "-",
+            backlog,
+            f"{recording} of {len(site.cameras)} record" if site.cameras else "-",
+            f"{site.seen_at:%F %T} UTC" if site.seen_at else "-",
+        )
+    Console().print(table)
+
+
+@cli.command()
+def completeness(
+    site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Only this camera.")] = None,
+    day: Annotated[
+        str | None, typer.Option(help="Only this day; the last seven when not given.", metavar="DATE")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Tell per camera and day how much is recorded, to come, lost and why; exit code 4 if anything is unexplained."""
+    settings = load(config, directory)
+    zone = ZoneInfo(settings.timezone)
+    first = last = datetime.now(zone).date()
+    first -= timedelta(days=6)
+    if day is not None:
+        first = last = _parse_time(day, zone).date()
+    from_ms, to_ms = day_start_ms(first, zone), day_start_ms(last + timedelta(days=1), zone)
+    with closing(centre.open_store(settings)) as store:
+        found = history.completeness(store, from_ms, to_ms, _now_ms(), zone, site, camera)
+        rows = [CompletenessRow.of(row) for row in found]
+    if as_json:
+        typer.echo(Completeness(rows=tuple(rows)).model_dump_json(indent=2))
+    else:
+        table = Table("site", "camera", "day", "recorded", "pending", "lost", "silent", "unexplained")
+        for row in rows:
+            lost = ", ".join(f"{_minutes(seconds)} {cause}" for cause, seconds in row.lost_s.items())
+            table.add_row(
+                row.site,
+                row.camera,
+                str(row.day),
+                f"{_minutes(row.recorded_s)} of {_minutes(row.expected_s)} min",
+                _minutes(row.pending_s),
+                lost or "0",
+                _minutes(row.unknown_s),
+                f"[bold red]{_minutes(row.unexplained_s)}[/]" if row.unexplained_s else "0",
+            )
+        Console().print(table if rows else "no footage was expected on these days")
+    if any(row.unexplained_s for row in rows):
+        raise typer.Exit(_EXIT_UNEXPLAINED)
+
+
+@cli.command()
+def export(
+    site: Annotated[str, typer.Argument(help="The site's id.")],
+    camera: Annotated[str, typer.Argument(help="The camera's id.")],
+    from_: Annotated[str, typer.Argument(metavar="FROM", help="Such as 2026-11-24T08:00 or 2026-11-24T01:00:00Z.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="Likewise; without a zone, times are of settings.timezone.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 file to write.", metavar="FILE.mp4")],
+    as_json: AsJson = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Write one playable MP4 of an interval without re-encoding, and FILE.mp4.holes.json with what is missing."""
+    settings = load(config, directory)
+    zone = ZoneInfo(settings.timezone)
+    from_ms, to_ms = unix_ms(_parse_time(from_, zone)), unix_ms(_parse_time(to, zone))
+    if from_ms >= to_ms:
+        raise SettingsError("TO is not after FROM", "swap them")
+    archive = centre.open_archive(settings)
+    terminal = Console(stderr=True)
+    with (
+        closing(centre.open_store(settings)) as store,
+        Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar,
+    ):
+        task = bar.add_task(f"{site}/{camera}")
+        done = export_footage(
+            store,
+            archive,
+            site,
+            camera,
+            from_ms,
+            to_ms,
+            _now_ms(),
+            output,
+            lambda finished, total: bar.update(task, completed=finished, total=total),
+        )
+    if as_json:
+        typer.echo(done.model_dump_json(indent=2))
+    else:
+        missing_s = sum((hole.to_at - hole.from_at).total_seconds() for hole in done.holes)
+        typer.echo(f"{output}: {done.duration_s:.1f} s of footage; {len(done.holes)} holes, {missing_s:.1f} s")
+
+
+def _parse_time(text: str, zone: ZoneInfo) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a time", "write it like 2026-11-24T08:00 or 2026-11-24T01:00Z") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+
+
+def _minutes(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:,.0f}" if minutes >= 100 else f"{minutes:.1f}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

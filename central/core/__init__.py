@@ -1,0 +1,1 @@
+"""Pure decisions of the centre: values in, values out."""

@@ -1,0 +1,349 @@
+"""The agent door: takes items, and answers with a receipt only when they are stored durably.
+
+First the object, then the row, then the receipt. An object without a row is never counted; it is written again when
+the agent, who has no receipt, sends the item again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from central.errors import ArchiveDown, CentralError, NoRoom, StoreDown
+from central.store import EventRow, ItemRow
+from edge_agent.contract import (
+    HELLO_PATH,
+    ITEM_PATH,
+    MAX_ITEM_BYTES,
+    MAX_MESSAGE_BYTES,
+    NO_CAMERA,
+    Event,
+    Hello,
+    ItemKind,
+    ItemName,
+    Problem,
+    Receipt,
+    Telemetry,
+    content_digest,
+    instant,
+    read_facts,
+)
+
+_log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 8
+"""Items being made durable at the same time; the disk is the narrow place."""
+_COMMIT_AT_MOST: Final = 256
+_RETRY_AFTER_S: Final = "5"
+
+
+class _Store(Protocol):
+    def item(self, site: str, run: str, sequence: int) -> ItemRow | None: ...
+    def add_items(self, rows: list[ItemRow], with_events: list[EventRow]) -> list[tuple[ItemRow, bool]]: ...
+
+
+class _Archive(Protocol):
+    def put(self, key: str, data: bytes | bytearray) -> None: ...
+    def delete(self, key: str) -> None: ...
+
+
+class _Refusal(Exception):  # noqa: N818 - an answer, not an error
+    def __init__(self, status: int, title: str, detail: str = "") -> None:
+        super().__init__(title)
+        self.problem = Problem(title=title, status=status, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What a row needs beyond the name: columns of a segment, or the event in the item."""
+
+    columns: dict[str, Any] = field(default_factory=dict)
+    event: Event | None = None
+
+
+def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
+    """The facts within an item's body; ValueError with the reason when the body is not what its name says."""
+    match name.kind:
+        case ItemKind.SEGMENT:
+            facts = read_facts(memoryview(data))
+            if name.camera == NO_CAMERA:
+                raise ValueError("a segment belongs to a camera")
+            if max(facts.session, facts.media_start_ms // 1000, facts.gap_before_ms // 1000) >= 2**31:
+                raise ValueError("the facts of the segment are out of range")
+            return _Checked(
+                {
+                    "session": facts.session,
+                    "media_start_ms": facts.media_start_ms,
+                    "init_bytes": facts.init_bytes,
+                    "media_bytes": facts.media_bytes,
+                    "gap_before_ms": facts.gap_before_ms,
+                    "gap_cause": facts.gap_cause,
+                    "gap_detail": facts.gap_detail.replace("\0", ""),
+                    "holes": json.dumps([(hole.offset_ms, hole.duration_ms) for hole in facts.holes])
+                    if facts.holes
+                    else None,
+                }
+            )
+        case ItemKind.EVENT:
+            if len(data) > MAX_MESSAGE_BYTES:
+                raise ValueError(f"an event has at most {MAX_MESSAGE_BYTES} bytes")
+            return _Checked(event=Event.model_validate_json(bytes(data)))
+        case ItemKind.TELEMETRY:
+            Telemetry.model_validate_json(bytes(data))
+        case ItemKind.SNAPSHOT:
+            if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
+                raise ValueError("not a whole JPEG file")
+    return _Checked()
+
+
+_Filing = Future[tuple[ItemRow, bool]]
+
+
+class Clerk:
+    """Files rows in the store, as many in one transaction as are waiting: one flush of the disk serves them all."""
+
+    def __init__(self, store: _Store) -> None:
+        self._store = store
+        self._queue: SimpleQueue[tuple[ItemRow, EventRow | None, _Filing] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="clerk", daemon=True)
+        self._thread.start()
+
+    def file(self, row: ItemRow, event: EventRow | None) -> _Filing:
+        """Becomes what durably stands under the row's identity and whether it is new, or a StoreDown."""
+        future: _Filing = Future()
+        self._queue.put((row, event, future))
+        return future
+
+    def close(self) -> None:
+        """File what waits, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it works; a dead one is a bug."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            waiting = [self._queue.get()]
+            while len(waiting) < _COMMIT_AT_MOST and not self._queue.empty():
+                waiting.append(self._queue.get())
+            batch = [filing for filing in waiting if filing is not None]
+            ended = len(batch) < len(waiting)
+            try:
+                filed = self._store.add_items([row for row, _, _ in batch], [event for _, event, _ in batch if event])
+            except StoreDown as error:
+                for _, _, future in batch:
+                    future.set_exception(error)
+            else:
+                for (_, _, future), result in zip(batch, filed, strict=True):
+                    future.set_result(result)
+
+
+class Ingest:
+    """The agent door's requests."""
+
+    def __init__(
+        self,
+        store: _Store,
+        archive: _Archive,
+        site_of_token: Callable[[str], str | None],
+        in_flight_bytes: int,
+    ) -> None:
+        self._store = store
+        self._archive = archive
+        self._site_of_token = site_of_token
+        self._budget_bytes = in_flight_bytes
+        self._clerk = Clerk(store)
+        self._hands = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ingest")
+
+    def app(self) -> Starlette:
+        """The ASGI application of the agent door."""
+        return Starlette(
+            routes=[
+                Route(ITEM_PATH + "{name}", self._put, methods=["PUT"]),
+                Route(HELLO_PATH, self._hello, methods=["GET"]),
+                Route("/healthz", _healthy, methods=["GET"]),
+            ]
+        )
+
+    def close(self) -> None:
+        """Finish what was begun."""
+        self._hands.shutdown()
+        self._clerk.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether items can still be filed."""
+        return self._clerk.alive
+
+    async def _hello(self, request: Request) -> Response:
+        try:
+            site = self._site(request)
+        except _Refusal as error:
+            return _problem(error)
+        return _json(Hello(site=site, at=datetime.now(UTC)).to_json(), 200)
+
+    async def _put(self, request: Request) -> Response:
+        try:
+            site = self._site(request)
+            name = _item_name(request)
+            data = bytearray()
+            try:
+                await self._receive(request, name, data)
+                row, new = await self._keep(site, name, data)
+            finally:
+                self._budget_bytes += len(data)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except (_Refusal, CentralError) as error:
+            await _drain(request)
+            return _problem(error)
+        receipt = Receipt(
+            site=site,
+            run=row.run,
+            sequence=row.sequence,
+            sha256=row.sha256,
+            size_bytes=row.size_bytes,
+            stored_at=instant(row.stored_ms),
+        )
+        return _json(receipt.to_json(), 201 if new else 200)
+
+    def _site(self, request: Request) -> str:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            site = self._site_of_token(token.strip())
+            if site is not None:
+                return site
+        raise _Refusal(401, "the token is not known here", "enrol the site, or put its new token into its settings")
+
+    async def _receive(self, request: Request, name: ItemName, data: bytearray) -> None:
+        """The whole body in `data`, its hash the one in the name; what it holds is taken from the budget."""
+        announced = request.headers.get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > MAX_ITEM_BYTES:
+            raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
+        digest = request.headers.get("content-digest")
+        if digest is not None and digest != content_digest(name.sha256):
+            raise _Refusal(400, "Content-Digest is not the hash in the name")
+        sha256 = hashlib.sha256()
+        async for chunk in request.stream():
+            if len(data) + len(chunk) > MAX_ITEM_BYTES:
+                raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
+            if len(chunk) > self._budget_bytes:
+                raise _Refusal(503, "too many uploads at once")
+            sha256.update(chunk)
+            data += chunk
+            self._budget_bytes -= len(chunk)
+        if sha256.hexdigest() != name.sha256:
+            raise _Refusal(400, "the body does not have the hash in the name")
+
+    async def _keep(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, bool]:
+        """What durably stands under the identity, and whether it is new."""
+        loop = asyncio.get_running_loop()
+        stored = await loop.run_in_executor(self._hands, self._store.item, site, name.run, name.sequence)
+        if stored is not None:
+            row, new = stored, False
+        else:
+            mine, event = await loop.run_in_executor(self._hands, self._archived, site, name, data)
+            row, new = await asyncio.wrap_future(self._clerk.file(mine, event))
+            if row.object != mine.object:
+                await loop.run_in_executor(self._hands, self._archive.delete, mine.object)
+        if row.sha256 != name.sha256:
+            raise _Refusal(409, "another item has this identity", f"{row.run}/{row.sequence} is stored already")
+        return row, new
+
+    def _archived(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, EventRow | None]:
+        """The rows of an item whose object is stored."""
+        stored_ms = time.time_ns() // 1_000_000
+        try:
+            checked = check_body(name, data)
+            event = EventRow.of(site, checked.event, stored_ms) if checked.event else None
+        except ValueError as error:
+            raise _Refusal(400, "the body is not what its name says", _first_line(error)) from error
+        key = f"{instant(stored_ms):%Y/%m/%d}/{site}/{name.camera}/{name}"
+        self._archive.put(key, data)
+        row = ItemRow(
+            site=site,
+            run=name.run,
+            sequence=name.sequence,
+            kind=name.kind,
+            camera=name.camera,
+            start_ms=name.start_ms,
+            duration_ms=name.duration_ms,
+            clock=name.clock,
+            sha256=name.sha256,
+            size_bytes=len(data),
+            stored_ms=stored_ms,
+            object=key,
+            offset=0,
+            length=len(data),
+            **checked.columns,
+        )
+        return row, event
+
+
+async def _healthy(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+def _item_name(request: Request) -> ItemName:
+    try:
+        return ItemName.parse(request.path_params["name"])
+    except ValueError as error:
+        raise _Refusal(400, "not the name of an item", str(error)) from error
+
+
+async def _drain(request: Request) -> None:
+    """Read what the agent is still sending: it only looks at the answer after its last byte."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) <= MAX_ITEM_BYTES:
+        with suppress(ClientDisconnect, RuntimeError):  # the latter when all was read already
+            async for _ in request.stream():
+                pass
+
+
+def _first_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).splitlines()[0]
+
+
+def _problem(error: _Refusal | CentralError) -> Response:
+    match error:
+        case _Refusal(problem=problem):
+            pass
+        case NoRoom():
+            problem = Problem(title="the archive has no room", status=507, detail=str(error))
+        case StoreDown() | ArchiveDown():
+            _log.error("%s", error)
+            problem = Problem(title="the centre cannot store items just now", status=503)
+        case _:
+            raise error
+    headers = {"Retry-After": _RETRY_AFTER_S} if problem.status in (503, 507) else {}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(problem.to_json(), problem.status, headers, media_type="application/problem+json")
+
+
+def _json(body: bytes, status: int) -> Response:
+    return Response(body, status, media_type="application/json")

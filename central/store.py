@@ -1,0 +1,387 @@
+"""The database: which sites, items, events and states there are. The only module with SQL.
+
+SQLite (WAL, synchronous=FULL) and PostgreSQL behave alike here: what a method has written when it returns is durable.
+Every method raises StoreDown when the database does not answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as PoolTimeout,
+)
+
+from central.core.timeline import Footage, SiteEvent, unix_ms
+from central.errors import SettingsError, StoreDown
+from central.schema import events, items, sites, states
+from edge_agent.contract import Event, EventType, LossCause
+
+_MIGRATION_LOCK: Final = 7_467_726
+"""Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
+_LONGEST_SEGMENT_MS: Final = 3_600_000
+"""A segment that starts earlier than this before an interval does not reach into it."""
+
+_EARLIEST_MS: Final = 1_767_225_600_000
+"""2026: a label before there was an agent is a wrong clock's, and no neighbour."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRow:
+    """A site as enrolled."""
+
+    site: str
+    name: str
+    latitude: float | None
+    longitude: float | None
+    token_sha256: str
+    broker_hash: str
+    enrolled_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRow:
+    """A stored item: its name, where its bytes are, and the facts of a segment."""
+
+    site: str
+    run: str
+    sequence: int
+    kind: str
+    camera: str
+    start_ms: int
+    duration_ms: int
+    clock: str
+    sha256: str
+    size_bytes: int
+    stored_ms: int
+    object: str
+    offset: int
+    length: int
+    session: int | None = None
+    media_start_ms: int | None = None
+    init_bytes: int | None = None
+    media_bytes: int | None = None
+    gap_before_ms: int | None = None
+    gap_cause: str | None = None
+    gap_detail: str | None = None
+    holes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event of a site; `body` is its CloudEvents JSON."""
+
+    site: str
+    event: str
+    type: str
+    time_ms: int
+    run: str
+    camera: str | None
+    received_ms: int
+    body: str
+
+    @classmethod
+    def of(cls, site: str, event: Event, received_ms: int) -> Self:
+        """The row of an event; ValueError when its id cannot be one."""
+        if not (0 < len(event.id) <= 200 and event.id.isprintable()):
+            raise ValueError("the id of an event has 1 to 200 printable characters")
+        return cls(
+            site=site,
+            event=event.id,
+            type=event.type,
+            time_ms=unix_ms(event.time),
+            run=event.data.run,
+            camera=event.data.camera,
+            received_ms=received_ms,
+            body=event.to_json().decode(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StateRow:
+    """The latest state message of one topic; `camera` is empty where the topic has none."""
+
+    site: str
+    topic: str
+    camera: str
+    received_ms: int
+    body: str
+
+
+class Store:
+    """A connection pool to one database with our tables."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """The store at `url`, its tables made or brought up to date; SettingsError, StoreDown."""
+        try:
+            address = sa.make_url(url)
+            if address.drivername == "postgresql":
+                address = address.set(drivername="postgresql+psycopg")
+            if address.get_backend_name() not in {"sqlite", "postgresql"}:
+                raise SettingsError(f"database_url: {address.drivername} is not supported", "use sqlite or postgresql")
+            store = cls(_engine(address))
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
+            raise SettingsError("database_url is not an address of a database", "write postgresql://…") from error
+        store._migrate()
+        return store
+
+    def close(self) -> None:
+        """Hang up."""
+        self._engine.dispose()
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        with self._write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def _connection(self, *, write: bool) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect().execution_options(simpang_write=write) as connection, connection.begin():
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise StoreDown(
+                f"the database {self._engine.url.render_as_string(hide_password=True)} does not answer: {reason}"
+            ) from error
+
+    def _read(self) -> Any:
+        return self._connection(write=False)
+
+    def _write(self) -> Any:
+        return self._connection(write=True)
+
+    # --- sites ---
+
+    def add_site(self, row: SiteRow, *, renew: bool) -> bool:
+        """Make the site known, or with `renew` replace what is known; false when it is there and `renew` is not."""
+        with self._write() as connection:
+            statement = self._insert(sites).values(asdict(row))
+            if renew:
+                statement = statement.on_conflict_do_update(index_elements=["site"], set_=asdict(row))
+            else:
+                statement = statement.on_conflict_do_nothing(index_elements=["site"])
+            return bool(connection.execute(statement.returning(sites.c.site)).first())
+
+    def sites(self) -> list[SiteRow]:
+        """All sites, by name of their id."""
+        with self._read() as connection:
+            return [SiteRow(**row) for row in connection.execute(sa.select(sites).order_by(sites.c.site)).mappings()]
+
+    def site(self, site: str) -> SiteRow | None:
+        """The site of that id."""
+        with self._read() as connection:
+            row = connection.execute(sa.select(sites).where(sites.c.site == site)).mappings().first()
+            return SiteRow(**row) if row else None
+
+    def cameras(self, site: str) -> list[str]:
+        """The cameras that have footage."""
+        found: list[str] = []
+        column = items.c.camera
+        with self._read() as connection:
+            # One index seek per camera; DISTINCT would read the whole index.
+            while camera := connection.scalar(
+                sa.select(sa.func.min(column)).where(
+                    items.c.site == site, items.c.kind == "segment", column > (found[-1] if found else "")
+                )
+            ):
+                found.append(camera)
+        return found
+
+    # --- items ---
+
+    def add_items(self, rows: Sequence[ItemRow], with_events: Sequence[EventRow]) -> list[tuple[ItemRow, bool]]:
+        """What stands under the identity of each row, and whether it is that row, new. Durable on return.
+
+        The events are added too, where they are new.
+        """
+        if not rows:
+            return []
+        first = {(row.site, row.run, row.sequence): row for row in reversed(rows)}
+        with self._write() as connection:
+            statement = self._insert(items).on_conflict_do_nothing(index_elements=["site", "run", "sequence"])
+            added = connection.execute(
+                statement.returning(items.c.site, items.c.run, items.c.sequence),
+                [asdict(row) for row in first.values()],
+            )
+            new = {tuple(identity) for identity in added}
+            for site, run, sequence in first.keys() - new:
+                there = _item(connection.execute(_by_identity(site, run, sequence)))
+                if there is not None:
+                    first[site, run, sequence] = there
+            self._add_events(connection, with_events)
+        stand = [first[row.site, row.run, row.sequence] for row in rows]
+        return [(there, there is row) for there, row in zip(stand, rows, strict=True)]
+
+    def item(self, site: str, run: str, sequence: int) -> ItemRow | None:
+        """The item with that identity."""
+        with self._read() as connection:
+            return _item(connection.execute(_by_identity(site, run, sequence)))
+
+    def latest_snapshot(self, site: str, camera: str) -> ItemRow | None:
+        """The newest snapshot by order of recording, whatever its label says."""
+        query = (
+            sa.select(*_item_columns())
+            .where(items.c.site == site, items.c.camera == camera, items.c.kind == "snapshot")
+            .order_by(items.c.run.desc(), items.c.sequence.desc())
+            .limit(1)
+        )
+        with self._read() as connection:
+            return _item(connection.execute(query))
+
+    def footage(self, site: str, camera: str, from_ms: int, to_ms: int) -> list[Footage]:
+        """The segments that reach into the interval by their labels, with one neighbour on each side."""
+        of_camera = sa.select(*_footage_columns()).where(
+            items.c.site == site, items.c.camera == camera, items.c.kind == "segment"
+        )
+        start = items.c.start_ms
+        earliest = from_ms - _LONGEST_SEGMENT_MS
+        within = of_camera.where(start >= earliest, start < to_ms)
+        before = of_camera.where(start < earliest, start >= _EARLIEST_MS).order_by(start.desc()).limit(1)
+        after = of_camera.where(start >= to_ms).order_by(start).limit(1)
+        with self._read() as connection:
+            return [_footage(row) for query in (within, before, after) for row in connection.execute(query).mappings()]
+
+    # --- events ---
+
+    def add_events(self, rows: Sequence[EventRow]) -> None:
+        """Add those events that are new."""
+        with self._write() as connection:
+            self._add_events(connection, rows)
+
+    def _add_events(self, connection: sa.Connection, rows: Sequence[EventRow]) -> None:
+        if rows:
+            connection.execute(
+                self._insert(events).on_conflict_do_nothing(index_elements=["site", "event"]),
+                [asdict(row) for row in rows],
+            )
+
+    def events(self, site: str | None, limit: int, before: int | None = None) -> list[tuple[int, EventRow]]:
+        """The events that came last, newest first, with their numbers; those below `before` if given."""
+        query = sa.select(events).order_by(events.c.id.desc()).limit(limit)
+        if site is not None:
+            query = query.where(events.c.site == site)
+        if before is not None:
+            query = query.where(events.c.id < before)
+        with self._read() as connection:
+            return [(row.pop("id"), EventRow(**row)) for row in map(dict, connection.execute(query).mappings())]
+
+    def timeline_events(self, site: str, from_ms: int, to_ms: int, runs: Iterable[str]) -> list[SiteEvent]:
+        """The events that explain holes: those of the interval, and the starts of those runs whenever they were."""
+        explaining = (
+            EventType.AGENT_STARTED,
+            EventType.CAMERA_LOST,
+            EventType.CAMERA_BACK,
+            EventType.SPOOL_EVICTED,
+            EventType.SPOOL_QUARANTINED,
+        )
+        query = sa.select(events.c.type, events.c.time_ms, events.c.body).where(
+            events.c.site == site,
+            events.c.type.in_(explaining),
+            sa.or_(
+                events.c.time_ms.between(from_ms, to_ms),
+                sa.and_(events.c.type == EventType.AGENT_STARTED, events.c.run.in_(list(runs))),
+            ),
+        )
+        with self._read() as connection:
+            return [SiteEvent.parse(row.body) for row in connection.execute(query)]
+
+    # --- states ---
+
+    def put_states(self, rows: Sequence[StateRow]) -> None:
+        """Each row is now the latest of its topic."""
+        if not rows:
+            return
+        statement = self._insert(states)
+        update = {"received_ms": statement.excluded.received_ms, "body": statement.excluded.body}
+        with self._write() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["site", "topic", "camera"], set_=update),
+                [asdict(row) for row in rows],
+            )
+
+    def states(self, site: str | None = None) -> list[StateRow]:
+        """The latest state messages, of one site or of all."""
+        query = sa.select(states).order_by(states.c.site, states.c.topic, states.c.camera)
+        if site is not None:
+            query = query.where(states.c.site == site)
+        with self._read() as connection:
+            return [StateRow(**row) for row in connection.execute(query).mappings()]
+
+
+def _engine(address: sa.URL) -> sa.Engine:
+    if address.get_backend_name() == "postgresql":
+        return sa.create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    engine = sa.create_engine(address, connect_args={"timeout": 10})
+
+    @sa.event.listens_for(engine, "connect")
+    def _settle(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, so that DDL is in the transaction too
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A writer waits for its turn at the start; upgrading a reader would fail at once when another wrote first.
+        write = connection.get_execution_options().get("simpang_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _by_identity(site: str, run: str, sequence: int) -> sa.Select[Any]:
+    identity = (items.c.site == site, items.c.run == run, items.c.sequence == sequence)
+    return sa.select(*_item_columns()).where(*identity)
+
+
+def _item(found: sa.Result[Any]) -> ItemRow | None:
+    row = found.mappings().first()
+    return ItemRow(**row) if row else None
+
+
+def _item_columns() -> list[sa.Column[Any]]:
+    return [column for column in items.c if column.name != "id"]
+
+
+def _footage_columns() -> list[sa.Column[Any]]:
+    return [
+        items.c[name]
+        for name in (
+            *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
+            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms"),
+        )
+    ]
+
+
+def _footage(row: sa.RowMapping) -> Footage:
+    values = dict(row)
+    cause, holes = values.pop("gap_cause"), values.pop("holes")
+    return Footage(
+        **values,
+        gap_cause=LossCause(cause) if cause else None,
+        holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
+    )

@@ -1,0 +1,1 @@
+"""Pages, JSON and playlists of the centre."""

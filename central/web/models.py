@@ -1,0 +1,205 @@
+"""What the JSON API answers with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from central.core.timeline import Interval as CoreInterval
+from central.core.timeline import State
+from central.history import Day
+from central.store import EventRow, SiteRow, StateRow
+from edge_agent.contract import (
+    CAMERA,
+    HOST,
+    INFO,
+    LINK,
+    POWER,
+    PRESENCE,
+    SPOOL,
+    CameraState,
+    Host,
+    Info,
+    Instant,
+    Link,
+    LossCause,
+    Power,
+    Presence,
+    SpoolState,
+    Topic,
+    instant,
+)
+from edge_agent.contract import (
+    Event as WireEvent,
+)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class Site(_Answer):
+    """A site and what it said last; null where it has not said anything yet."""
+
+    site: str
+    name: str
+    latitude: float | None
+    longitude: float | None
+    presence: Presence | None
+    power: Power | None
+    link: Link | None
+    spool: SpoolState | None
+    host: Host | None
+    cameras: tuple[CameraState, ...]
+    seen_at: Instant | None = Field(description="When its last state message came, by the centre's clock")
+    enrolled_at: Instant
+
+    @classmethod
+    def of(cls, row: SiteRow, states: Iterable[StateRow]) -> Site:
+        """The site with its latest state messages."""
+        told = {(state.topic, state.camera): state for state in states}
+        info = _latest(told, INFO, Info)
+        return cls(
+            site=row.site,
+            name=row.name or (info.name if info else "") or row.site,
+            latitude=row.latitude if row.latitude is not None or info is None else info.latitude,
+            longitude=row.longitude if row.longitude is not None or info is None else info.longitude,
+            presence=_latest(told, PRESENCE, Presence),
+            power=_latest(told, POWER, Power),
+            link=_latest(told, LINK, Link),
+            spool=_latest(told, SPOOL, SpoolState),
+            host=_latest(told, HOST, Host),
+            cameras=tuple(
+                CameraState.model_validate_json(state.body)
+                for (topic, _), state in sorted(told.items())
+                if topic == CAMERA.group
+            ),
+            seen_at=instant(max(state.received_ms for state in told.values())) if told else None,
+            enrolled_at=instant(row.enrolled_ms),
+        )
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _latest(told: dict[tuple[str, str], StateRow], topic: Topic, model: type[_M]) -> _M | None:
+    state = told.get((topic.group, ""))
+    return model.model_validate_json(state.body) if state else None
+
+
+class Sites(_Answer):
+    """All sites."""
+
+    sites: tuple[Site, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[SiteRow], states: Iterable[StateRow]) -> Sites:
+        """The sites with their latest state messages."""
+        told: defaultdict[str, list[StateRow]] = defaultdict(list)
+        for state in states:
+            told[state.site].append(state)
+        return cls(sites=tuple(Site.of(row, told[row.site]) for row in rows))
+
+
+class Interval(_Answer):
+    """A stretch of time with one fate."""
+
+    from_at: Instant = Field(alias="from")
+    to_at: Instant = Field(alias="to")
+    state: Literal["recorded", "pending", "lost", "unknown"]
+    cause: LossCause | None
+    detail: str
+
+    @classmethod
+    def of(cls, interval: CoreInterval) -> Interval:
+        """The interval in the words of the API."""
+        state, detail = _SHOWN.get(interval.state, (interval.state.value, ""))
+        return cls(
+            from_at=instant(interval.from_ms),
+            to_at=instant(interval.to_ms),
+            state=state,
+            cause=interval.cause,
+            detail=interval.detail or detail,
+        )
+
+
+_SHOWN = {
+    State.SILENT: ("unknown", "the site is silent"),
+    State.UNEXPLAINED: ("unknown", "a hole without a known cause"),
+    State.BEFORE: ("unknown", "before the first footage"),
+}
+
+
+class Timeline(_Answer):
+    """What became of each moment of a camera, from `from` to `to` or now, without holes."""
+
+    site: str
+    camera: str
+    from_at: Instant = Field(alias="from")
+    to_at: Instant = Field(alias="to")
+    intervals: tuple[Interval, ...]
+
+
+class CompletenessRow(_Answer):
+    """One camera and day, in seconds; the fates add up to what was expected."""
+
+    site: str
+    camera: str
+    day: date
+    expected_s: float
+    recorded_s: float
+    pending_s: float
+    unknown_s: float = Field(description="The site is silent, so nobody knows")
+    lost_s: dict[LossCause, float]
+    unexplained_s: float
+
+    @classmethod
+    def of(cls, row: Day) -> CompletenessRow:
+        """The row of a day."""
+        tally = row.tally
+        return cls(
+            site=row.site,
+            camera=row.camera,
+            day=row.day,
+            expected_s=tally.expected_ms / 1000,
+            recorded_s=tally.recorded_ms / 1000,
+            pending_s=tally.pending_ms / 1000,
+            unknown_s=tally.unknown_ms / 1000,
+            lost_s={cause: ms / 1000 for cause, ms in tally.lost_ms},
+            unexplained_s=tally.unexplained_ms / 1000,
+        )
+
+
+class Completeness(_Answer):
+    """How complete the footage is, per camera and day."""
+
+    rows: tuple[CompletenessRow, ...]
+
+
+class Event(_Answer):
+    """An event of a site, with its number at the centre."""
+
+    number: int = Field(description="Give it as `before` to read on")
+    site: str
+    received_at: Instant
+    event: WireEvent
+
+    @classmethod
+    def of(cls, number: int, row: EventRow) -> Event:
+        """The event of a row."""
+        return cls(
+            number=number,
+            site=row.site,
+            received_at=instant(row.received_ms),
+            event=WireEvent.model_validate_json(row.body),
+        )
+
+
+class Events(_Answer):
+    """Events, those that came last first."""
+
+    events: tuple[Event, ...]
