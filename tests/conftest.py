@@ -1,0 +1,24 @@
+"""What every test shares: a clean environment, and the word at the end on what ran for real."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.rig.parts import LEDGER
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting leaks in from the shell that started the tests."""
+    for name in list(os.environ):
+        if name.startswith("SIMPANG_"):
+            monkeypatch.delenv(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which real parts the tests ran against, with their versions."""
+    terminalreporter.section("what ran for real")
+    for line in LEDGER.lines():
+        terminalreporter.write_line(line)

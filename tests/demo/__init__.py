@@ -1,0 +1,1 @@
+"""The demonstration: three crossings, a centre, and a bad day in under two minutes."""

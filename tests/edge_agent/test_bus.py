@@ -1,0 +1,280 @@
+"""The bus against real brokers: mosquitto with passwords and an access list, amqtt for MQTT 3.1.1, and strangers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import amqtt
+import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from central.broker_amqtt import TidyBroker
+from edge_agent.bus import Bus, Door, connect
+from edge_agent.clock import SystemClock
+from edge_agent.contract import PresenceState, Reach
+from edge_agent.errors import Refused, Unreachable
+from edge_agent.settings import BrokerSettings
+from tests.rig.link import Link, free_port
+from tests.rig.mosquitto import Listener, Mosquitto
+from tests.rig.parts import LEDGER
+from tests.rig.processes import until
+
+RUN = "000007abcd"
+PRESENCE = "simpang/v1/kota-lama/presence"
+POWER = "simpang/v1/kota-lama/power"
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    with Mosquitto(tmp_path, {"kota-lama": "the-token"}) as broker:
+        yield broker
+
+
+def door(port: int, token: str = "the-token", prefix: str = "simpang/v1", keepalive_s: int = 5) -> Door:
+    settings = BrokerSettings(host="127.0.0.1", port=port, prefix=prefix, keepalive_s=keepalive_s)
+    return Door(settings, "kota-lama", token)
+
+
+class Running:
+    """A bus in a thread of its own, as in the agent."""
+
+    def __init__(self, to: Door, run: str = RUN) -> None:
+        self.bus = Bus(to, run, SystemClock())
+        self.stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        wait_s = 0.0
+        while not self.stop.wait(wait_s):
+            wait_s = self.bus.run_once()
+
+    def halt(self) -> Bus:
+        """The thread has ended; the connection stays as it is."""
+        self.stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return self.bus
+
+    def __enter__(self) -> Bus:
+        return self.bus
+
+    def __exit__(self, *_: object) -> None:
+        self.halt().close()
+
+
+def test_it_says_who_is_there_what_is_and_what_happens(mosquitto: Mosquitto) -> None:
+    with Running(door(mosquitto.port)) as bus:
+        bus.state("power", b'{"supply":"mains"}')
+        bus.event(b'{"id":"one"}')
+        with Listener(mosquitto.port) as listener:
+            assert json.loads(listener.until(PRESENCE, "online"))["run"] == RUN
+            listener.until(POWER, "mains")
+            bus.event(b'{"id":"two"}')
+            listener.until("simpang/v1/kota-lama/event", "two")
+            assert bus.reach is Reach.UP
+
+
+def test_a_late_listener_finds_the_state_but_no_old_event(mosquitto: Mosquitto) -> None:
+    with Running(door(mosquitto.port)) as bus, Listener(mosquitto.port) as first:
+        bus.state("power", b'{"supply":"mains"}')
+        bus.event(b'{"id":"one"}')
+        first.until("simpang/v1/kota-lama/event", "one")
+        with Listener(mosquitto.port) as late:
+            late.until(POWER, "mains")
+            late.until(PRESENCE, "online")
+            assert not [topic for topic, _ in late.said if topic.endswith("/event")]
+
+
+def test_a_lost_agent_is_declared_offline_by_its_will(mosquitto: Mosquitto) -> None:
+    with (
+        Link() as link,
+        Listener(mosquitto.port) as listener,
+        Running(door(link.lay(("127.0.0.1", mosquitto.port)))),
+    ):
+        listener.until(PRESENCE, "online")
+        link.swallow()
+        assert json.loads(listener.until(PRESENCE, "offline", seconds=15))["run"] == RUN
+        link.restore()
+        listener.until(PRESENCE, "online", seconds=20)
+
+
+def test_an_ordered_end_has_the_last_word_and_leaves_no_will(mosquitto: Mosquitto) -> None:
+    with Listener(mosquitto.port) as listener:
+        running = Running(door(mosquitto.port))
+        listener.until(PRESENCE, "online")
+        running.bus.event(b'{"id":"the last"}')
+        bus = running.halt()
+        bus.leave(PresenceState.ASLEEP, "battery at 9 %")
+        bus.close()
+        listener.until(PRESENCE, "asleep", "battery at 9 %")
+        listener.until("simpang/v1/kota-lama/event", "the last")
+        # mosquitto says the will before it forgets the connection, so by then it would be here.
+        mosquitto.program.until(lambda: "disconnected" in mosquitto.program.output(), 5, "the connection has ended")
+        assert b"asleep" in listener.latest[PRESENCE]
+
+
+def test_after_a_break_only_the_latest_state_is_told(mosquitto: Mosquitto) -> None:
+    with (
+        Link() as link,
+        Listener(mosquitto.port) as listener,
+        Running(door(link.lay(("127.0.0.1", mosquitto.port)))) as bus,
+    ):
+        bus.state("power", b'{"n":0}')
+        listener.until(POWER, '"n":0')
+        link.cut()
+        until(lambda: bus.reach is Reach.DOWN, 5, "the bus notices the cut")
+        for number in range(1, 1001):
+            bus.state("power", f'{{"n":{number}}}'.encode())
+        link.restore()
+        listener.until(POWER, '"n":1000', seconds=20)
+        assert [payload for topic, payload in listener.said if topic == POWER] == [b'{"n":0}', b'{"n":1000}']
+
+
+def test_a_broker_that_forgot_everything_is_told_again(mosquitto: Mosquitto) -> None:
+    with Running(door(mosquitto.port)) as bus:
+        bus.state("power", b'{"supply":"mains"}')
+        with Listener(mosquitto.port) as listener:
+            listener.until(POWER, "mains")
+        mosquitto.program.kill()
+        until(lambda: bus.reach is Reach.DOWN, 5, "the bus notices")
+        mosquitto.start()
+        with Listener(mosquitto.port) as listener:
+            listener.until(POWER, "mains", seconds=20)
+            listener.until(PRESENCE, "online")
+
+
+def test_refused_credentials_are_said_once_with_a_remedy_and_without_the_token(
+    mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = Bus(door(mosquitto.port, token="a-wrong-token"), RUN, SystemClock())
+    waits = [bus.run_once() for _ in range(4)]
+    bus.close()
+    assert min(waits) >= 15
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "enrol" in line
+    assert "a-wrong-token" not in caplog.text
+
+
+def test_topics_that_the_broker_denies_are_said_once(mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+    """Debian's mosquitto must neither hang up nor be asked again for ever."""
+    caplog.set_level(logging.WARNING)
+    with Running(door(mosquitto.port, prefix="elsewhere/v1")) as bus:
+        until(lambda: "denies" in caplog.text, 5, "the denial is told")
+        bus.state("power", b"{}")
+        bus.state("link", b"{}")
+        until(lambda: mosquitto.program.running, 1, "the broker lives")
+        assert bus.reach is Reach.UP
+    assert caplog.text.count("denies") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "remedy"),
+    [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "port"), (b"\x20\x02\x00", "port"), (b"\xff" * 64, "port"), (b"", "port")],
+    ids=["http", "half an answer", "noise", "silence"],
+)
+def test_a_stranger_at_the_port_is_no_broker(answer: bytes, remedy: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            for _ in range(2):
+                connection, _address = server.accept()
+                connection.recv(1000)
+                connection.sendall(answer)
+                kept.append(connection)
+
+        kept: list[socket.socket] = []
+        threading.Thread(target=talk, daemon=True).start()
+        with pytest.raises(Unreachable) as caught:
+            connect(door(server.getsockname()[1]), "test")
+        assert remedy in caught.value.remedy
+    for connection in kept:
+        connection.close()
+
+
+def test_a_closed_port_says_where_and_what_to_check() -> None:
+    port = free_port()
+    with pytest.raises(Unreachable, match=rf"127\.0\.0\.1:{port}.*\[broker\]"):
+        connect(door(port), "test")
+
+
+def test_a_broker_of_the_old_version_will_do() -> None:
+    """amqtt speaks MQTT 3.1.1 only."""
+    with (
+        Amqtt() as broker,
+        Listener(broker.port, version=MQTTProtocolVersion.MQTTv311) as listener,
+        Running(door(broker.port)) as bus,
+    ):
+        bus.state("power", b'{"supply":"mains"}')
+        listener.until(PRESENCE, "online")
+        listener.until(POWER, "mains")
+
+
+def test_refused_credentials_are_known_as_such_at_once(mosquitto: Mosquitto) -> None:
+    with pytest.raises(Refused):
+        connect(door(mosquitto.port, token="a-wrong-token"), "test")
+
+
+@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
+def test_with_tls_only_a_broker_that_we_trust_will_do(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path, {"kota-lama": "the-token"}, tls=True) as broker:
+        plain = BrokerSettings(host="127.0.0.1", port=broker.port, tls=True)
+        with pytest.raises(Unreachable, match="certificate") as caught:
+            connect(Door(plain, "kota-lama", "the-token"), "test")
+        assert "tls" in caught.value.remedy
+        del caught
+        gc.collect()  # paho leaves the socket of a failed handshake to it
+        trusting = BrokerSettings(host="127.0.0.1", port=broker.port, tls=True, ca_file=tmp_path / "certificate.pem")
+        session, version = connect(Door(trusting, "kota-lama", "the-token"), "test")
+        assert version is MQTTProtocolVersion.MQTTv5
+        session.publish("simpang/v1/kota-lama/power", b"{}", retain=False)
+        session.close()
+        assert session.ledger.unacknowledged == 0
+        assert session.ledger.denied == 0
+
+
+class Amqtt:
+    """amqtt in a thread, on a free port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        LEDGER.note("MQTT broker", f"amqtt {amqtt.__version__}")
+
+    async def _start(self) -> None:
+        self._broker = TidyBroker(
+            {
+                "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{self.port}"}},
+                "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+            }
+        )
+        await self._broker.start()
+
+    async def _end(self) -> None:
+        # From Python 3.12 on this waits for every client to leave, even for one whose CONNECT it cannot read.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._broker.shutdown(), 2)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def __enter__(self) -> Amqtt:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()

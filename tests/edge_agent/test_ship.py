@@ -1,0 +1,364 @@
+"""Items on their way: a real HTTP server that plays the centre, the stranger, and the centre in trouble."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import BinaryIO
+
+import pytest
+from pydantic import SecretStr
+
+from edge_agent.contract import ClockQuality, EventData, EventType, ItemKind, ItemName, LossCause, content_digest
+from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError, Unreachable
+from edge_agent.jobs.ship import Ship
+from edge_agent.settings import CentreSettings
+from edge_agent.uplink import Uplink
+from tests.fakes import FakeClock
+from tests.rig.link import free_port
+
+TOKEN = "a-secret-token"
+BODY = b"a few seconds of footage" * 30_000
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def item(body: bytes = BODY, kind: ItemKind = ItemKind.SEGMENT, sequence: int = 5) -> ItemName:
+    digest = hashlib.sha256(body).hexdigest()
+    return ItemName("000001aaaa", sequence, kind, "north", 1_800_000_000_000, 4000, ClockQuality.SYNCED, digest)
+
+
+def receipt(name: ItemName, **other: object) -> bytes:
+    table = {
+        "site": "kota-lama",
+        "run": name.run,
+        "sequence": name.sequence,
+        "sha256": name.sha256,
+        "size_bytes": len(BODY),
+        "stored_at": "2027-01-15T08:00:00.000Z",
+    }
+    return json.dumps(table | other).encode()
+
+
+class Centre:
+    """Answers each request as the test says, after reading its body; keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[str], Answer | None] = lambda _path: (201, {}, receipt(item()))
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        centre = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_PUT(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                centre.asked.append((self.path, dict(self.headers), body))
+                answer = centre.answer(self.path)
+                if answer is None:
+                    self.close_connection = True
+                    return
+                status, headers, content = answer
+                self.send_response(status)
+                for key, value in ({"Content-Length": str(len(content))} | headers).items():
+                    self.send_header(key, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def do_GET(self) -> None:
+                self.headers["Content-Length"] = "0"
+                self.do_PUT()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def says(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        """The answer to everything from now on."""
+        self.answer = lambda _path: (status, headers, body)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def centre() -> Iterator[Centre]:
+    centre = Centre()
+    yield centre
+    centre.close()
+
+
+@pytest.fixture
+def uplink(centre: Centre) -> Iterator[Uplink]:
+    uplink = Uplink(CentreSettings(url=centre.url, token=SecretStr(TOKEN), timeout_s=1), "kota-lama")
+    yield uplink
+    uplink.close()
+
+
+def deliver(uplink: Uplink, name: ItemName | None = None) -> None:
+    uplink.deliver(name or item(), io.BytesIO(BODY), lambda: None)
+
+
+# --- uplink ---
+
+
+def test_an_item_goes_with_its_name_its_hash_and_our_token(centre: Centre, uplink: Uplink) -> None:
+    deliver(uplink)
+    deliver(uplink)
+    path, headers, body = centre.asked[0]
+    assert path == f"/agent/v1/items/{item()}"
+    assert body == BODY
+    assert headers["Content-Digest"] == content_digest(item().sha256)
+    assert headers["Content-Length"] == str(len(BODY))
+    assert headers["Content-Type"] == "video/mp4"
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"<html>Welcome to the hotel</html>"),
+        (200, b""),
+        (200, b"{}"),
+        (200, receipt(item(), site="another-site")),
+        (200, receipt(item(), sequence=6)),
+        (200, receipt(item(), sha256="0" * 64)),
+        (201, receipt(item())[:-10]),
+        (200, b"x" * 1_000_000),
+        (204, b""),
+        (302, b""),
+        (404, b""),
+        (500, b"oops"),
+    ],
+)
+def test_whoever_gives_no_receipt_for_this_item_has_not_got_it(
+    centre: Centre, uplink: Uplink, answer: tuple[int, bytes]
+) -> None:
+    status, body = answer
+    centre.says(status, {"Location": "http://elsewhere/"} if status == 302 else {}, body)
+    with pytest.raises(Unreachable, match=centre.url):
+        deliver(uplink)
+    assert len(centre.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (400, Rejected),
+        (409, Rejected),
+        (413, Rejected),
+        (422, Rejected),
+        (401, Refused),
+        (403, Refused),
+        (429, Busy),
+        (503, Busy),
+        (507, Busy),
+    ],
+)
+def test_each_refusal_is_sorted_by_what_can_be_done(
+    centre: Centre, uplink: Uplink, status: int, expected: type[LinkError]
+) -> None:
+    problem = json.dumps({"title": "Not so", "status": status, "detail": "for a reason"}).encode()
+    centre.says(status, {}, problem)
+    with pytest.raises(expected, match=f"{status} Not so: for a reason") as caught:
+        deliver(uplink)
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("7", 7), ("86400", 600), ("soon", 30), ("-5", 30), ("", 30), ("٣", 30)]
+)
+def test_patience_is_what_the_centre_asks_for_within_reason(
+    centre: Centre, uplink: Uplink, header: str, seconds: float
+) -> None:
+    centre.says(503, {"Retry-After": header.encode().decode("latin-1")}, b"")
+    with pytest.raises(Busy) as caught:
+        deliver(uplink)
+    assert caught.value.retry_after_s == seconds
+
+
+def test_a_slow_centre_and_one_that_hangs_up_are_unreachable(centre: Centre, uplink: Uplink) -> None:
+    hold = threading.Event()
+
+    def answer_late(_path: str) -> None:
+        hold.wait(5)
+
+    centre.answer = answer_late
+    with pytest.raises(Unreachable):
+        deliver(uplink)
+    hold.set()
+    centre.answer = lambda _path: None
+    with pytest.raises(Unreachable):
+        deliver(uplink)
+    centre.says(201, {}, receipt(item()))
+    deliver(uplink)
+
+
+def test_a_closed_port_is_unreachable() -> None:
+    settings = CentreSettings(url=f"http://127.0.0.1:{free_port()}", token=SecretStr(TOKEN))
+    uplink = Uplink(settings, "kota-lama")
+    with pytest.raises(Unreachable, match="refused") as caught:
+        deliver(uplink)
+    uplink.close()
+    assert "[centre]" in caught.value.remedy
+
+
+def test_hello_says_who_we_are_or_that_this_is_no_centre(centre: Centre, uplink: Uplink) -> None:
+    centre.says(200, {}, b'{"site":"kota-lama","at":"2027-01-15T08:00:00Z"}')
+    assert uplink.hello().site == "kota-lama"
+    centre.says(200, {}, b"hello yourself")
+    with pytest.raises(Unreachable, match="as a centre does"):
+        uplink.hello()
+
+
+# --- ship ---
+
+
+class Shelf:
+    """A queue in memory, with files that can be damaged."""
+
+    def __init__(self, *names: ItemName) -> None:
+        self.arrived = threading.Event()
+        self.unsent = list(names)
+        self.body: bytes | Exception = BODY
+        self.sent: list[ItemName] = []
+        self.aside: list[tuple[ItemName, str]] = []
+
+    def next_unsent(self) -> ItemName | None:
+        return self.unsent[0] if self.unsent else None
+
+    def open(self, name: ItemName) -> BinaryIO:
+        if isinstance(self.body, Exception):
+            raise self.body
+        return io.BytesIO(self.body)
+
+    def mark_sent(self, name: ItemName) -> None:
+        self.unsent.remove(name)
+        self.sent.append(name)
+
+    def quarantine(self, name: ItemName, reason: str) -> None:
+        self.unsent.remove(name)
+        self.aside.append((name, reason))
+
+
+class Shipped:
+    """A ship between a shelf and the HTTP server."""
+
+    def __init__(self, uplink: Uplink, *names: ItemName) -> None:
+        self.shelf = Shelf(*names)
+        self.clock = FakeClock()
+        self.events: list[EventData] = []
+        self.ship = Ship(self.shelf, uplink, self._announce, lambda: None, "000002bbbb", self.clock)
+
+    def _announce(self, kind: EventType, data: EventData) -> None:
+        assert kind is EventType.SPOOL_QUARANTINED
+        self.events.append(data)
+
+
+def test_only_a_receipt_lets_an_item_go(centre: Centre, uplink: Uplink) -> None:
+    shipped = Shipped(uplink, item())
+    centre.says(200, {}, b"<html>")
+    assert shipped.ship.run_once() > 0
+    assert shipped.shelf.unsent == [item()]
+    centre.says(200, {}, receipt(item()))
+    assert shipped.ship.run_once() == 0
+    assert shipped.shelf.sent == [item()]
+    assert shipped.ship.bytes_per_s > 0
+
+
+def test_a_long_break_is_tens_of_lines_and_its_end_is_told(
+    centre: Centre, uplink: Uplink, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "edge_agent")
+    shipped = Shipped(uplink, item())
+    centre.says(500, {}, b"")
+    waits = [shipped.ship.run_once() for _ in range(600)]
+    assert all(0.5 <= wait <= 15 for wait in waits)
+    assert waits[-1] >= 7.5
+    assert len(caplog.records) < 20
+    centre.says(200, {}, receipt(item()))
+    shipped.ship.run_once()
+    assert "again, after 600 failures" in caplog.records[-1].getMessage()
+
+
+def test_a_busy_centre_is_left_alone_for_as_long_as_it_asks(centre: Centre, uplink: Uplink) -> None:
+    shipped = Shipped(uplink, item())
+    centre.says(503, {"Retry-After": "20"}, b"")
+    assert 20 <= shipped.ship.run_once() <= 25
+
+
+def test_refused_credentials_are_tried_slowly(centre: Centre, uplink: Uplink) -> None:
+    shipped = Shipped(uplink, item())
+    centre.says(401, {}, b"")
+    assert shipped.ship.run_once() >= 15
+    assert shipped.shelf.unsent
+
+
+def test_what_the_centre_rejects_twice_is_put_aside_and_explained(centre: Centre, uplink: Uplink) -> None:
+    second = item(sequence=6)
+    shipped = Shipped(uplink, item(), second)
+    centre.answer = lambda path: (409, {}, b"") if str(item()) in path else (201, {}, receipt(second))
+    assert shipped.ship.run_once() == 1
+    assert shipped.ship.run_once() == 0
+    assert shipped.ship.run_once() == 0
+    ((name, reason),) = shipped.shelf.aside
+    assert (name, shipped.shelf.sent) == (item(), [second])
+    assert "409" in reason
+    (event,) = shipped.events
+    assert (event.cause, event.camera, event.items) == (LossCause.DAMAGED, "north", 1)
+    assert event.to_at is not None
+    assert event.from_at is not None
+    assert (event.to_at - event.from_at).total_seconds() == 4
+
+
+def test_what_was_damaged_on_the_way_is_sent_again(centre: Centre, uplink: Uplink) -> None:
+    shipped = Shipped(uplink, item())
+    centre.says(400, {}, b"")
+    shipped.ship.run_once()
+    centre.says(201, {}, receipt(item()))
+    shipped.ship.run_once()
+    assert shipped.shelf.sent == [item()]
+    assert not shipped.events
+
+
+def test_what_was_damaged_on_the_disk_is_put_aside_at_once(centre: Centre, uplink: Uplink) -> None:
+    shipped = Shipped(uplink, item())
+    shipped.shelf.body = b"rot"
+    centre.says(400, {}, b"")
+    shipped.ship.run_once()
+    assert "changed on the disk" in shipped.shelf.aside[0][1]
+
+
+@pytest.mark.parametrize("trouble", [SpoolError("input/output error"), OSError(5, "Input/output error")])
+def test_what_cannot_be_read_back_is_put_aside(uplink: Uplink, trouble: Exception) -> None:
+    shipped = Shipped(uplink, item())
+    shipped.shelf.body = trouble
+    shipped.ship.run_once()
+    assert "cannot be read back" in shipped.shelf.aside[0][1]
+    assert shipped.events[0].cause is LossCause.DAMAGED
+
+
+def test_an_event_that_is_put_aside_makes_no_event(centre: Centre, uplink: Uplink) -> None:
+    name = item(kind=ItemKind.EVENT)
+    shipped = Shipped(uplink, name)
+    centre.says(422, {}, b"")
+    shipped.ship.run_once()
+    shipped.ship.run_once()
+    assert shipped.shelf.aside
+    assert not shipped.events
+
+
+def test_an_idle_ship_wakes_when_an_item_arrives(uplink: Uplink) -> None:
+    shipped = Shipped(uplink)
+    assert shipped.ship.run_once() == 0
+    assert shipped.clock.waited_s == [1.0]

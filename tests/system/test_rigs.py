@@ -1,0 +1,127 @@
+"""The rigs that break things really break them, and mend them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rig.city import to_toml
+from tests.rig.link import Address, Link
+from tests.rig.netns import CENTRE_ADDRESS, Cable
+from tests.rig.parts import require_network_namespaces, require_program
+from tests.rig.processes import LateError, Program, left_behind, until
+
+ECHO = """
+import socketserver, sys
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(1000):
+            self.request.sendall(data)
+with socketserver.ThreadingTCPServer((sys.argv[1], 0), Echo) as server:
+    server.daemon_threads = True
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def echo(folder: Path, host: str = "127.0.0.1", prefix: list[str | Path] | None = None) -> Iterator[Address]:
+    """Where a server gives back what it is given."""
+    with Program("echo", [*(prefix or []), sys.executable, "-c", ECHO, host], folder / "echo.log") as program:
+        program.start()
+        yield host, int(program.until(lambda: program.output().strip(), 10, "echo listens"))
+
+
+def test_link_is_cut_made_half_open_and_restored(tmp_path: Path) -> None:
+    """Cut resets and refuses; half-open takes everything and gives nothing; restored it carries again."""
+    with echo(tmp_path) as address, Link() as link:
+        near = "127.0.0.1", link.lay(address)
+
+        def call() -> socket.socket:
+            return socket.create_connection(near, 2)
+
+        with call() as before:
+            assert _said_back(before) == b"hello"
+            link.cut()
+            with pytest.raises(ConnectionResetError):
+                before.recv(1)
+        with pytest.raises(ConnectionRefusedError):
+            call()
+        link.restore()
+        with call() as before:
+            assert _said_back(before) == b"hello"
+            link.swallow()
+            with call() as during:
+                for connection in (before, during):
+                    with pytest.raises(TimeoutError):
+                        _said_back(connection)
+                link.restore()
+                for connection in (before, during):
+                    with pytest.raises(ConnectionResetError):
+                        connection.recv(1)
+        with call() as after:
+            assert _said_back(after) == b"hello"
+
+
+def _said_back(connection: socket.socket) -> bytes:
+    connection.settimeout(0.5)
+    connection.sendall(b"hello")
+    return connection.recv(100)
+
+
+ASK = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 1) as connection:
+    connection.sendall(b"hello")
+    print(connection.recv(100).decode())
+"""
+
+
+@pytest.mark.parametrize(
+    ("breaks", "sign"), [(Cable.unplug, "unreachable"), (Cable.swallow, "timed out")], ids=["unplugged", "swallowing"]
+)
+def test_cable_breaks_and_is_mended(tmp_path: Path, breaks: Callable[[Cable], None], sign: str) -> None:
+    """An interface that is down is noticed at once, swallowed packets are not; both are mended; nothing stays."""
+    with Cable(require_network_namespaces(), require_program("nft")) as cable:
+
+        def ask() -> str:
+            host, port = address
+            command = [*cable.at_site, sys.executable, "-c", ASK, host, str(port)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+            return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+        with echo(tmp_path, CENTRE_ADDRESS, cable.at_centre) as address:
+            assert ask() == "hello"
+            breaks(cable)
+            assert sign in ask()
+            cable.mend()
+            until(lambda: ask() == "hello", 10, "the cable is mended")
+    names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    assert str(cable.at_site[3]) not in names
+
+
+def test_program_that_starts_another_leaves_nobody(tmp_path: Path) -> None:
+    """A command that ignores SIGTERM, and its child, are gone when the context ends; early ends are told with words."""
+    marker = tmp_path / "marker"
+    script = f"trap '' TERM; (exec -a {marker} sleep 1000) & echo up; exec sleep 1000"
+    with Program("stubborn", ["bash", "-c", script], tmp_path / "log") as program:
+        program.start()
+        program.until(lambda: left_behind(marker), 5, "it runs")
+        with pytest.raises(LateError, match="stubborn still runs"):
+            program.stop(seconds=0.2)
+        program.kill()
+        with pytest.raises(LateError, match=r"stubborn ended with -9 before: never(.|\n)*up"):
+            program.until(lambda: False, 5, "never")
+    assert left_behind(marker) == []
+
+
+def test_toml_of_tables_in_tables() -> None:
+    """Values come before sections; lists of sections are sections."""
+    table = {"a": 1, "b": {"c": "x", "d": [1, 2]}, "e": True, "f": [{"g": 1.5}, {"g": 2.5}]}
+    assert to_toml(table) == 'a = 1\ne = true\n\n[b]\nc = "x"\nd = [1, 2]\n\n[[f]]\ng = 1.5\n\n[[f]]\ng = 2.5\n'
