@@ -11,8 +11,8 @@ from edge_agent.core.settle import Settled
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HOLD_MS: Final = 500
-"""A change must be known within 2 s; a part that flickers faster than this keeps its word."""
+_HOLD_MS: Final = {LinkPart.PORT: 500, LinkPart.BROKER: 500}
+"""A part that flickers faster than this keeps its word; each look at the others is a try of its own, and believed."""
 
 WAY: Final = (LinkPart.PORT, LinkPart.UPLINK, LinkPart.CENTRE, LinkPart.BROKER)
 """From near to far."""
@@ -37,6 +37,7 @@ def judge(before: LinkView, looks: Mapping[LinkPart, Reach], now_ms: int) -> Lin
     parts = {}
     for part in WAY:
         held = before.parts[part]
-        parts[part] = held.see(looks[part], now_ms, 0 if held.value is Reach.UNKNOWN else _HOLD_MS)
+        hold_ms = 0 if held.value is Reach.UNKNOWN else _HOLD_MS.get(part, 0)
+        parts[part] = held.see(looks[part], now_ms, hold_ms)
     broken = next((part for part in WAY if parts[part].value is Reach.DOWN), LinkPart.NONE)
     return LinkView(parts, broken, before.since_ms if broken is before.broken else now_ms)

@@ -28,7 +28,7 @@ class Way(Protocol):
         ...
 
     def uplink(self) -> Reach:
-        """Whether the gateway answers; takes a second."""
+        """Whether the gateway answers; takes half a second when it does not."""
         ...
 
     def centre_ms(self) -> float | None:
