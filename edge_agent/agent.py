@@ -9,7 +9,7 @@ The threads, and why each is one:
     guard           the battery, twice a second, whatever the disk does
     keep            room on the disk: deleting may block
     report          state messages, at once at news
-The main thread feeds the watchdog of the service manager and waits for the end.
+The main thread hangs up on cameras that went silent, feeds the watchdog of the service manager and waits for the end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 from edge_agent.board import Board
 from edge_agent.bus import Bus, Door
 from edge_agent.camera import open_source
+from edge_agent.camera.lines import Lines
 from edge_agent.contract import CameraState, EventData, EventType, Info, LossCause, PresenceState, SpoolState, instant
 from edge_agent.core.energy import StopRule, may_start
 from edge_agent.core.eviction import WhenFull
@@ -161,11 +162,12 @@ class Agent:
         keep = Keep(spool, clock, announce=announce, show=self._show_room(ship))
         eye = Eye()
         began = previous.cause if previous else None
+        lines = Lines(clock)
         for camera in settings.cameras:
             thread = f"record {camera.id}"
             record = Record(
                 camera,
-                partial(open_source, camera, clock, crew.stop),
+                partial(open_source, camera, clock, crew.stop, lines),
                 spool,
                 eye,
                 clock,
@@ -188,14 +190,15 @@ class Agent:
 
         notify("READY=1")
         log.info("run %s of site %s with %d cameras", spool.run, settings.site, len(settings.cameras))
-        self._watch()
+        self._watch(lines)
         notify("STOPPING=1")
         self._finish(spool, announce, report, ship, bus, silence)
 
-    def _watch(self) -> None:
+    def _watch(self, lines: Lines) -> None:
         """The watchdog is fed while every thread gets on; a dead camera or link stops none of them."""
         told: list[str] = []
         while not self._clock.wait(self._crew.stop, _TICK_S):
+            lines.watch()
             stuck = self._crew.stuck()
             if stuck and stuck != told:
                 log.error("stuck, so the watchdog is not fed: %s", ", ".join(stuck))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
@@ -10,8 +11,13 @@ from edge_agent.camera.source import Source, open_container
 if TYPE_CHECKING:
     from threading import Event
 
+    from av.container import InputContainer
+
+    from edge_agent.camera.lines import Lines
     from edge_agent.clock import Clock
 
+_PORT: Final = 554
+"""Of RTSP: RFC 2326, 9.2."""
 OPEN_S: Final = 8.0
 """Longest silence of a camera while the session is set up."""
 
@@ -38,18 +44,43 @@ class Rest:
 
 
 def open_rtsp(
-    url: str, username: str, password: str, clock: Clock, stop: Event, *, sound: bool, stall_s: float
+    url: str,
+    username: str,
+    password: str,
+    clock: Clock,
+    stop: Event,
+    *,
+    sound: bool,
+    stall_s: float,
+    lines: Lines | None,
 ) -> Source:
     """A session with the camera at `url`; the credentials go to libav and nowhere else.
 
-    A camera that sends nothing for `stall_s` seconds ends the session with CameraError.
+    A camera that sends nothing for `stall_s` seconds ends the session with CameraError: by `lines`, which somebody
+    watches, or without them by libav, which costs more.
     """
     parts = urlsplit(url)
     user = f"{quote(username, safe='')}:{quote(password, safe='')}@" if username else ""
     options = {"rtsp_transport": "tcp", "allowed_media_types": "video+audio" if sound else "video"}
+    full_url = parts._replace(netloc=user + parts.netloc).geturl()
+
+    def connect(wait_s: float | None) -> InputContainer:
+        return open_container(full_url, url, options=options, timeout=(OPEN_S, wait_s))
+
+    rest = Rest(clock, stop).take
+    if lines:
+        address = parts.hostname or "", parts.port or _PORT
+        container, line = lines.dial(address, partial(connect, None), stall_s)
+        if line:
+            return Source(
+                container,
+                url,
+                clock,
+                sound=sound,
+                demux=lambda streams: line.listen(container.demux(*streams)),
+                rest=rest,
+                on_close=partial(lines.hang_up, line),
+            )
+        container.close()
     # At the first timeout libav hands out the picture that its parser kept back, at the second it gives up.
-    timeout = OPEN_S, stall_s / 2
-    container = open_container(
-        parts._replace(netloc=user + parts.netloc).geturl(), url, options=options, timeout=timeout
-    )
-    return Source(container, url, clock, sound=sound, rest=Rest(clock, stop).take)
+    return Source(connect(stall_s / 2), url, clock, sound=sound, rest=rest)

@@ -55,15 +55,17 @@ class Source:
         sound: bool,
         demux: Callable[[list[Stream]], Iterator[Packet[Any]]] | None = None,
         rest: Callable[[float], None] | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self._container, self._name, self._clock = container, name, clock
+        self._on_close = on_close or (lambda: None)
         self.rest = rest or (lambda _seconds: None)
         """Called with the seconds for which no picture is wanted: a live one may let them gather."""
         self._demux = demux or (lambda streams: container.demux(*streams))
         try:
             self._video = _pick_video(container, name)
         except CameraError:
-            container.close()
+            self.close()
             raise
         context, time_base = self._video.codec_context, self._video.time_base
         self.codec: Literal["h264", "hevc"] = "h264" if context.name == "h264" else "hevc"
@@ -81,7 +83,12 @@ class Source:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The session is over."""
         self._container.close()
+        self._on_close()
 
     @property
     def extradata(self) -> bytes:
@@ -157,7 +164,7 @@ def open_container(
     *,
     kind: str | None = None,
     options: dict[str, str] | None = None,
-    timeout: tuple[float, float] | None = None,
+    timeout: tuple[float, float | None] | None = None,
 ) -> InputContainer:
     """What libav finds at `url`; CameraError speaks of it as `name`, since the URL may hold credentials.
 

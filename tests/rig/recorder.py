@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.camera import open_source
+from edge_agent.camera.lines import Lines
 from edge_agent.clock import SystemClock
 from edge_agent.contract import EventData, EventType, ItemKind, ItemName, SegmentFacts, read_facts
 from edge_agent.core.eviction import WhenFull
@@ -43,11 +44,12 @@ class Recorder:
         self.delays_s: list[float] = []
         self.beats = 0
         clock = SystemClock()
+        self.lines = Lines(clock)
         self.spool = Spool(directory, quota_bytes=quota_bytes, reserve_bytes=0, clock=clock, when_full=when_full)
         self.keep = Keep(self.spool, clock, announce=self._announce, show=lambda _: None)
         self.record = Record(
             settings,
-            partial(open_source, settings, clock, self.stop),
+            partial(open_source, settings, clock, self.stop, self.lines),
             self.spool,
             Eye(),
             clock,
@@ -73,8 +75,9 @@ class Recorder:
             self.delays_s.append(wait_s)
 
     def keep_house(self) -> None:
-        """Keep room on the disk until told to stop."""
+        """Keep room on the disk, and hang up on who went silent, until told to stop."""
         while not self.stop.wait(0.2):
+            self.lines.watch()
             self.keep.run_once()
 
     def kinds(self) -> list[str]:

@@ -1,0 +1,123 @@
+"""Hanging up on cameras that went silent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from edge_agent.camera import open_source
+from edge_agent.camera.lines import Line, Lines
+from edge_agent.clock import SystemClock
+from edge_agent.errors import CameraError
+from edge_agent.settings import CameraSettings
+from tests.fakes import FakeClock
+from tests.rig import clips
+from tests.rig.parts import require_rtsp_server
+from tests.rig.processes import until
+from tests.system.footage import camera
+
+STALL_S = 8
+
+
+class Wire:
+    """A connection and the line on it; `pause_s` is how long the far end lets us wait for each byte."""
+
+    def __init__(self) -> None:
+        self.near, self.far = socket.socketpair()
+        self.near.settimeout(10)
+        self.clock = FakeClock()
+        self.line = Line(self.near.fileno(), STALL_S, self.clock)
+        self.pause_s = 0.0
+
+    def listen(self) -> Iterator[Any]:
+        """What the recorder gets."""
+        return self.line.listen(self._packets())
+
+    def _packets(self) -> Iterator[Any]:
+        while True:
+            self.clock.advance(self.pause_s)
+            self.line.watch()
+            if not (got := self.near.recv(1)):
+                return
+            yield got
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    wire = Wire()
+    with wire.near, wire.far:
+        yield wire
+        wire.line.close()
+
+
+def test_whoever_sends_in_time_is_listened_to(wire: Wire) -> None:
+    wire.far.sendall(b"abc")
+    wire.far.shutdown(socket.SHUT_WR)
+    wire.pause_s = STALL_S
+    assert list(wire.listen()) == [b"a", b"b", b"c"]
+
+
+def test_whoever_is_silent_for_longer_is_hung_up_on(wire: Wire) -> None:
+    wire.pause_s = STALL_S + 0.1
+    with pytest.raises(TimeoutError):
+        next(wire.listen())
+    assert wire.far.recv(1) == b""
+
+
+def test_the_time_that_we_take_ourselves_is_no_silence(wire: Wire) -> None:
+    """A disk may take a minute for what was recorded; the camera is not to blame."""
+    wire.far.sendall(b"ab")
+    packets = wire.listen()
+    assert next(packets) == b"a"
+    wire.clock.advance(60)
+    wire.line.watch()
+    assert next(packets) == b"b"
+
+
+def test_a_line_that_was_given_back_is_not_hung_up_on(wire: Wire) -> None:
+    wire.pause_s = STALL_S + 0.1
+    wire.line.close()
+    wire.far.sendall(b"a")
+    next(wire.listen())
+    wire.far.sendall(b"b")
+    assert wire.near.recv(1) == b"b"
+
+
+def test_sessions_that_are_opened_at_once_with_one_recorder_have_each_their_own_line(tmp_path: Path) -> None:
+    """Hung up on one by one, the others go on."""
+    require_rtsp_server()
+    clock, stop, count = SystemClock(), threading.Event(), 3
+    lines = Lines(clock)
+    with camera(clips.make(clips.H264), tmp_path) as real, ThreadPoolExecutor(count) as pool:
+        settings = CameraSettings(id="north", source="rtsp", url=real.url, stall_s=1)
+        descriptors = psutil.Process().num_fds()
+        sources = list(pool.map(lambda _: open_source(settings, clock, stop, lines), range(count)))
+        streams = [source.packets() for source in sources]
+        for stream in streams:
+            next(stream)
+        real.say("stall")
+        endings = [pool.submit(_drain, stream) for stream in streams]
+
+        def all_ended() -> bool:
+            lines.watch()
+            return all(ending.done() for ending in endings)
+
+        until(all_ended, 15, "all are hung up on")
+        assert ["does not answer" in ending.result() for ending in endings] == [True] * count
+        for source in sources:
+            source.close()
+        assert psutil.Process().num_fds() == descriptors
+
+
+def _drain(stream: Iterator[object]) -> str:
+    with pytest.raises(CameraError) as caught:
+        for _ in stream:
+            pass
+    return caught.value.message
