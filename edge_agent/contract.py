@@ -492,6 +492,9 @@ class EventType(StrEnum):
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
     SPOOL_QUARANTINED = "simpang.spool.quarantined"
+    SPOOL_FILLING = "simpang.spool.filling"
+    SPOOL_TROUBLE = "simpang.spool.trouble"
+    SPOOL_BACK = "simpang.spool.back"
 
 
 class EventData(Message):
@@ -500,6 +503,8 @@ class EventData(Message):
     `agent.started`: `cause` says how the previous run ended (null on the very first), `previous_run` which it was.
     `camera.lost`: `camera`, `cause`, `detail`, `from_at`. `camera.back`: `camera`.
     `spool.evicted`, `spool.quarantined`: `camera`, `from_at`, `to_at`, `cause`, `items`.
+    `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
+    `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
     """
 

@@ -88,6 +88,7 @@ def spool_state(room: Room, sent_bytes_per_s: float, taken_bytes_per_s: float, n
         full_in_s=room.full_in_s,
         sent_bytes_per_s=round(sent_bytes_per_s),
         drain_eta_s=round(stats.backlog_bytes / spare, 1) if spare > 0 else None,
+        detail=room.detail,
         at=instant(now_ms),
     )
 
