@@ -73,7 +73,7 @@ class Place:
 
     def __init__(self, directory: Path, *, mount: Path | None = None, marker: str = "") -> None:
         self.directory = directory
-        if mount and not os.path.ismount(mount):
+        if mount and not mount.is_mount():
             raise DiskTrouble(f"no disk is mounted at {mount}", "mount it, or mend it")
         if not directory.parent.is_dir():
             raise SpoolError(f"there is no {directory.parent} to hold the spool", "create it, or mount its disk")

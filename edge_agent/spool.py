@@ -61,6 +61,7 @@ _PART: Final = re.compile(
     r"(?P<run>\d{6}[a-z0-9]{4})_(?P<sequence>\d{8})_segment_(?P<camera>[a-z0-9-]+)_(?P<start_ms>\d+)_(?P<clock>[a-z]+)\.part"
 )
 _OF_A_RUN: Final = re.compile(r"(\d{6}[a-z0-9]{4})_.*")
+_LOCKS: Final = "locks.json"
 _TAG: Final = string.ascii_lowercase + string.digits
 
 _SCAN_STEP: Final = 10_000
@@ -106,7 +107,7 @@ class Spool:
         self._quarantined: dict[str, int] = {}
         self._shelved: dict[ItemName, int] = {}
         self._shelved_bytes = 0
-        self._locks = Locks()
+        self._locks: Locks | None = None
         self._lost: list[ItemName] = []
         self._used_bytes = self._cached_bytes = self._taken_bytes = self._sent_bytes = self._evicted = 0
         self._sequence = 0
@@ -155,7 +156,7 @@ class Spool:
         if disk := self._usable():
             try:
                 disk.look()
-                self._make_way()
+                self._make_way(disk)
                 segment = self._begin(disk, label)
             except SpoolError as error:
                 if not self._leave_to_memory(error):
@@ -186,6 +187,9 @@ class Spool:
     def open(self, name: ItemName) -> BinaryIO:
         """The bytes of an unsent item, to be closed by the caller."""
         with disk_trouble(f"cannot read {name}"):
+            with self._lock:
+                if name in self._shelved:  # and not on its way to the disk just now
+                    return self._path(READY, name).open("rb")
             return self._path(READY, name).open("rb")
 
     def mark_sent(self, name: ItemName) -> None:
@@ -236,7 +240,8 @@ class Spool:
 
     def stats(self) -> SpoolStats:
         """What lies here now."""
-        free_bytes = self._free_bytes()
+        disk = self._disk
+        free_bytes = self._room(disk).bytes if disk else self._memory_bytes - self._shelved_bytes
         with self._lock:
             return SpoolStats(
                 backlog_items=len(self._line),
@@ -267,13 +272,16 @@ class Spool:
         """From now on, and in later lives, what reaches into these (camera, from, to) goes last; Unix milliseconds."""
         locks = Locks(Span(*span) for span in spans)
         with self._lock:
-            if locks.spans == self._locks.spans:
+            if self._locks and locks.spans == self._locks.spans:
                 return
             self._locks = locks
             self._sent.reconsider()
             self._line.reconsider()
         if disk := self._usable():
-            disk.keep("locks.json", locks.spans)
+            try:
+                disk.keep(_LOCKS, locks.spans)
+            except SpoolError as error:  # they are kept with the rest when the disk is back
+                self._fail(error)
 
     def tend(self) -> str:
         """The disk is looked after: what is wrong with it now, empty when nothing is.
@@ -410,35 +418,32 @@ class Spool:
 
     # --- room ---
 
-    def _free_bytes(self) -> int:
-        return self._room().bytes if self._disk else self._memory_bytes - self._shelved_bytes
-
-    def _room(self) -> Room:
-        """What more we may put on the disk."""
-        assert self._disk  # noqa: S101 - only asked where there is one
-        room = self._disk.room()
+    def _room(self, disk: Place) -> Room:
+        """What more we may put there."""
+        room = disk.room()
         return Room(min(self._quota_bytes - self._used_bytes, room.bytes - self._reserve_bytes), room.files)
 
-    def _excess(self) -> Excess:
-        room = self._room()
+    def _excess(self, disk: Place) -> Excess:
+        room = self._room(disk)
         short = 0 if room.files is None else max(0, _SPARE_FILES - room.files)
         return Excess(1 - room.bytes if room.bytes <= 0 else 0, max(short, self._denied))
 
-    def _make_way(self) -> None:
+    def _make_way(self, disk: Place) -> None:
         """There is room for more, or some was just made; SpoolFull when none can be."""
-        if self._excess() and not self._evict() and self._excess():
+        if self._excess(disk) and not self._evict() and self._excess(disk):
             raise SpoolFull(f"the spool {self._directory} is full", "wait for the link, or give it more room")
 
     def _evict(self) -> int:
-        """Some of what is too much is dropped: how many items."""
+        """Some of what is too much is dropped: how many files."""
         with self._lock:
-            if self._disk is None or self.trouble or not (excess := self._excess()):
+            disk = self._disk
+            if disk is None or self.trouble or not (excess := self._excess(disk)):
                 return 0
             self._denied = False
             known = self.scanned  # before that, there may be something better to drop
             doomed = plan(
                 excess,
-                sent=self._sent.candidates(self._locks.hold),
+                sent=self._sent.candidates(self._is_locked),
                 quarantined=self._quarantined.items() if known else (),
                 unsent=self._line.candidates(self._stays) if known else (),
                 locked_sent=self._locked(self._sent.items()) if known else (),
@@ -451,13 +456,13 @@ class Spool:
                 size = self._sent.pop(name) or 0
                 self._cached_bytes -= size
                 self._used_bytes -= size
-                files.append(self._disk.path(SENT, name))
+                files.append(disk.path(SENT, name))
             for file in doomed.quarantined:
                 self._used_bytes -= self._quarantined.pop(file)
-                files += [self._disk.path(QUARANTINE, file), self._disk.path(QUARANTINE, f"{file}.reason.txt")]
+                files += [disk.path(QUARANTINE, file), disk.path(QUARANTINE, f"{file}.reason.txt")]
             for name in doomed.unsent:
                 self._used_bytes -= self._line.leave(name) or 0
-                files.append(self._disk.path(READY, name))
+                files.append(disk.path(READY, name))
             self._evicted += len(doomed.unsent)
             self._lost += doomed.unsent
         with disk_trouble("cannot make room"):
@@ -465,19 +470,20 @@ class Spool:
                 path.unlink(missing_ok=True)
         return len(files)
 
+    def _is_locked(self, name: ItemName) -> bool:
+        return self._locks is not None and self._locks.hold(name)
+
     def _stays(self, name: ItemName) -> bool:
-        return not is_expendable(name) or self._locks.hold(name) or name in self._shelved
+        return not is_expendable(name) or self._is_locked(name) or name in self._shelved
 
     def _locked(self, items: Iterable[tuple[ItemName, int]]) -> Iterator[tuple[ItemName, int]]:
-        return (item for item in items if self._locks.hold(item[0]) and item[0] not in self._shelved)
+        return (item for item in items if self._is_locked(item[0]) and item[0] not in self._shelved)
 
     def _bound_memory(self) -> None:
         """The oldest in memory give way to what comes."""
         with self._lock:
-            doomed = sorted(self._shelved, key=lambda name: (not is_expendable(name), name))
-            for name in doomed:
-                if self._shelved_bytes < self._memory_bytes:
-                    return
+            while self._shelved and self._shelved_bytes >= self._memory_bytes:
+                name = next(filter(is_expendable, self._shelved), next(iter(self._shelved)))
                 self._line.leave(name)
                 self._unshelved(name).unlink(missing_ok=True)
                 self._evicted += 1
@@ -517,7 +523,7 @@ class Spool:
         with self._lock:
             self._marker = disk.marker
             self._scanning, self.scanned = self._scan(disk), False
-            if not self._locks.spans:
+            if self._locks is None:
                 self._locks = _read_locks(disk)
         try:
             self._claim(disk)
@@ -534,6 +540,8 @@ class Spool:
         before = disk.read_note()
         self._counter = max(self._counter, before.counter if before else 0)
         disk.write_note(Note.now(self.run, self._counter))
+        if self._locks and self._locks.spans != _read_locks(disk).spans:
+            disk.keep(_LOCKS, self._locks.spans)
 
     def _regain(self) -> None:
         """The disk is in use, again if it was in trouble; SpoolError as long as it cannot be."""
@@ -570,23 +578,24 @@ class Spool:
 
     def _unshelve(self) -> None:
         """Some of what waits in memory goes to the disk, if that has room."""
-        if self.trouble or self._disk is None or not self._shelved or self._room().bytes <= 0:
+        disk = self._disk
+        if self.trouble or disk is None or not self._shelved or self._room(disk).bytes <= 0:
             return
         for name in list(islice(self._shelved, _UNSHELVE_STEP)):
             try:
                 data = self._path(READY, name).read_bytes()
             except (OSError, SpoolError):
                 continue  # it is at the centre by now
-            scratch = self._disk.path(WRITING, f"{name.run}_{name.sequence:08d}.tmp")
-            with self._storing(self._disk, f"cannot store {name}"):
+            scratch = disk.path(WRITING, f"{name.run}_{name.sequence:08d}.tmp")
+            with self._storing(disk, f"cannot store {name}"):
                 write_durably(scratch, data)
-                self._disk.commit(scratch, name)
+                disk.commit(scratch, name)
             with self._lock:
                 if name in self._shelved:
                     self._unshelved(name).unlink(missing_ok=True)
                     self._used_bytes += len(data)
                 else:
-                    self._disk.path(READY, name).unlink(missing_ok=True)
+                    disk.path(READY, name).unlink(missing_ok=True)
 
     # --- finding what is here ---
 
@@ -624,7 +633,7 @@ class Spool:
                 self._find_strange(place, folder, text, size)
             elif name in self._line or name in self._sent:
                 if place is self._memory and name not in self._shelved:
-                    place.path(folder, text).unlink()
+                    place.path(folder, text).unlink(missing_ok=True)
             elif place is self._memory:
                 self._line.join_backlog(name, size)
                 self._shelved[name] = size
@@ -639,7 +648,8 @@ class Spool:
 
     def _find_strange(self, place: Place, folder: str, text: str, size: int) -> None:
         if folder != QUARANTINE:
-            self._put_aside(place, place.path(folder, text), size, f"found in {folder}/, but it is not an item")
+            with suppress(OSError):  # it is in nobody's way
+                self._put_aside(place, place.path(folder, text), size, f"found in {folder}/, but it is not an item")
         elif place is self._disk and not text.endswith(".reason.txt") and text not in self._quarantined:
             self._quarantined[text] = size
             self._used_bytes += size
@@ -711,6 +721,7 @@ class OpenSegment:
         self._fd = fd
         self._hash = hashlib.sha256()
         self._doubtful = False
+        self._committed = path
         self.size_bytes = 0
 
     def write(self, data: bytes) -> int:
@@ -734,6 +745,7 @@ class OpenSegment:
         """The segment is complete, durable and in the line, `facts` in its last box."""
         self.write(facts_box(facts))
         name = _item_name(self._path, duration_ms, self._hash.hexdigest())
+        self._committed = self._place.path(READY, name)
         with self._checked(f"cannot commit {self._path.name}"):
             os.fsync(self._fd)
             self._spool._commit(self._place, self._path, name, self.size_bytes)
@@ -784,7 +796,8 @@ class OpenSegment:
         self._spool._keep(name, data)
         self._spool._saved_parts.add(self._path.name)
         with suppress(OSError):  # then the spool removes it when it can
-            self._path.unlink()
+            self._path.unlink(missing_ok=True)
+            self._committed.unlink(missing_ok=True)
         return name
 
     def _close(self) -> None:
@@ -819,6 +832,6 @@ def _newest_run(disk: Place) -> str | None:
 
 def _read_locks(disk: Place) -> Locks:
     try:
-        return Locks(Span(*span) for span in json.loads((disk.directory / "locks.json").read_text()))
+        return Locks(Span(*span) for span in json.loads((disk.directory / _LOCKS).read_text()))
     except (OSError, ValueError, TypeError):
         return Locks()

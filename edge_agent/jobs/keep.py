@@ -75,7 +75,7 @@ class Keep:
         (from_ms, before), (to_ms, now) = self._grown[0], self._grown[-1]
         full_s = full_in_s(stats.free_bytes, now - before, (to_ms - from_ms) / 1000)
         if not detail and to_ms - from_ms >= _WINDOW_MS / 2:
-            self._warn(full_s, waits=stats.backlog_items > 0)
+            self._warn(full_s, waits=stats.backlog_ms > _WINDOW_MS)
         self._show(Room(stats, full_s, detail))
         if detail:
             return _TROUBLED_TURN_S

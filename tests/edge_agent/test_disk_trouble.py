@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from edge_agent.contract import EventData, EventType, ItemKind, ItemName, LossCause, read_facts
+from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, read_facts
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.status import Room
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.jobs.keep import Keep
+from edge_agent.settings import CentreSettings
 from edge_agent.spool import Spool
+from edge_agent.uplink import Uplink
+from tests.edge_agent.test_agent import TOKEN, Box
 from tests.edge_agent.test_spool import OPEN_FILE, SYNCED, begin, finished
 from tests.fakes import FakeClock
 from tests.rig.disks import Disk, tmpfs
+from tests.rig.mosquitto import Listener, Mosquitto
 
 MIB = 1024**2
 
@@ -383,4 +391,87 @@ def test_memory_that_is_somebody_elses_is_not_used(tmp_path: Path, memory: Path)
         pytest.skip("only root can give a directory away")
     with site(tmp_path / "spool", memory) as here:
         here.segment()
+    assert not list(memory.iterdir())
+
+
+def test_a_bad_sector_under_an_old_item_is_told_from_a_bad_link(tmp_path: Path) -> None:
+    """It would be tried for ever otherwise, and hold up all behind it."""
+    with (
+        Disk(tmp_path / "disk.img", tmp_path / "disk", "16M") as disk,
+        site(disk.directory / "spool", None) as here,
+        ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as centre,
+    ):
+        threading.Thread(target=centre.serve_forever, daemon=True).start()
+        door = CentreSettings(url=f"http://127.0.0.1:{centre.server_port}", token=SecretStr(TOKEN))
+        names = [here.snapshot(1_000_000) for _ in range(8)]
+        os.truncate(disk.image, 8 * MIB)
+        with closing(Uplink(door, "kota-lama")) as uplink:
+            bad = next(name for name in names if not can_be_read(here.spool, name))
+            with here.spool.open(bad) as file, pytest.raises(SpoolError, match="the disk does not give it"):
+                uplink.deliver(bad, file, lambda: None)
+        centre.shutdown()
+
+
+def can_be_read(spool: Spool, name: ItemName) -> bool:
+    """From the disk, not from what the kernel remembers."""
+    with spool.open(name) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        try:
+            return bool(file.read())
+        except OSError:
+            return False
+
+
+TOPIC = "simpang/v1/kota-lama"
+
+
+def test_an_agent_without_its_disk_records_on_and_takes_it_back(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start as in the midst of it; what it says, and that each hole in the footage has its cause."""
+    disk.vanish()
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    broker = tmp_path / "broker"
+    broker.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(memory))
+    with Mosquitto(broker, {"kota-lama": TOKEN}) as mosquitto, Listener(mosquitto.port) as listener:
+        box = Box(tmp_path, mosquitto.port)
+        box.change(f'directory = "{box.spool}"', f'directory = "{disk.directory}/spool"\nmount = "{disk.directory}"')
+        box.spool = disk.directory / "spool"
+        with box.program:
+            box.program.start()
+
+            def held() -> list[Path]:
+                return list(memory.glob("*/ready/*.mp4"))
+
+            def said(kind: EventType) -> int:
+                bodies = [body for topic, body in listener.said if topic == f"{TOPIC}/event"]
+                return sum(Event.model_validate_json(body).type is kind for body in bodies)
+
+            def is_back(times: int) -> Callable[[], bool]:
+                return lambda: said(EventType.SPOOL_BACK) == times
+
+            for times in (1, 2):
+                listener.until(f"{TOPIC}/spool", "no disk is mounted", seconds=15)
+                listener.until(f"{TOPIC}/camera/north", '"recording":true', seconds=15)
+                listener.until(f"{TOPIC}/presence", "online", seconds=15)
+                box.program.until(lambda: len(held()) > 1, 20, "segments in memory")
+                assert list(disk.directory.iterdir()) == []
+                disk.mount()
+                box.program.until(is_back(times), 10, "the disk is back")
+                box.program.until(lambda: list((box.spool / "writing").glob("*.part")), 10, "it records on the disk")
+                box.program.until(lambda: not held(), 10, "memory is empty")
+                if times == 1:
+                    disk.vanish()
+            assert said(EventType.SPOOL_TROUBLE) == 2
+            assert box.program.stop() == 0
+            assert "Traceback" not in box.program.output()
+        assert box.starts()[0].data.cause is LossCause.DISK
+        names = box.items(ItemKind.SEGMENT)
+        assert len({name.sequence for name in names}) == len(names)
+        facts = [read_facts((box.spool / "ready" / str(name)).read_bytes()) for name in names]
+        assert [fact.gap_cause for fact in facts if fact.gap_before_ms][1:] == [LossCause.DISK]
+        for (before, _), (after, fact) in pairwise(zip(names, facts, strict=True)):
+            assert abs(after.start_ms - fact.gap_before_ms - before.end_ms) < 200 or fact.gap_cause is LossCause.DISK
     assert not list(memory.iterdir())
