@@ -71,6 +71,8 @@ _DROP_STEP, _DROP_STEPS = 64, 32
 _SPARE_FILES: Final = 16
 """A file system that can take so many files more, or fewer, is short of them."""
 _UNSHELVE_STEP: Final = 32
+_SPARE_MEMORY_BYTES: Final = 4 * 1024**2
+"""Left free where the newest waits in memory, for the segments that are being written."""
 
 
 class Spool:
@@ -319,7 +321,7 @@ class Spool:
     def _in_memory(self) -> Place:
         if self._memory is None:
             raise DiskTrouble(self.trouble, "check the disk: dmesg, mount, smartctl")
-        self._bound_memory()
+        self._bound_memory(self._memory)
         return self._memory
 
     def _leave_to_memory(self, error: SpoolError) -> bool:
@@ -479,10 +481,11 @@ class Spool:
     def _locked(self, items: Iterable[tuple[ItemName, int]]) -> Iterator[tuple[ItemName, int]]:
         return (item for item in items if self._is_locked(item[0]) and item[0] not in self._shelved)
 
-    def _bound_memory(self) -> None:
+    def _bound_memory(self, memory: Place) -> None:
         """The oldest in memory give way to what comes."""
         with self._lock:
-            while self._shelved and self._shelved_bytes >= self._memory_bytes:
+            most_bytes = min(self._memory_bytes, self._shelved_bytes + memory.room().bytes - _SPARE_MEMORY_BYTES)
+            while self._shelved and self._shelved_bytes >= most_bytes:
                 name = next(filter(is_expendable, self._shelved), next(iter(self._shelved)))
                 self._line.leave(name)
                 self._unshelved(name).unlink(missing_ok=True)

@@ -333,6 +333,16 @@ def test_memory_is_bounded_and_what_it_cost_is_told(disk: Disk, memory: Path) ->
         assert sum(data.items or 0 for data in lost) == 15 - len(kept) + 1
 
 
+def test_memory_that_is_smaller_than_it_may_be_is_not_overfilled(tmp_path: Path, disk: Disk) -> None:
+    disk.vanish()
+    with (
+        tmpfs(tmp_path / "little", "8M") as little,
+        site(disk.directory / "spool", little / "memory", mount=disk.directory, memory_bytes=64 * MIB) as here,
+    ):
+        names = [here.snapshot(MIB) for _ in range(20)]
+        assert here.waiting() == names[-4:]
+
+
 def test_what_waits_in_memory_outlives_a_crash_of_the_agent(disk: Disk, memory: Path) -> None:
     disk.vanish()
     with site(disk.directory / "spool", memory, mount=disk.directory) as here:
