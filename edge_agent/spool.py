@@ -44,12 +44,12 @@ from edge_agent.contract import (
 )
 from edge_agent.core.cutting import find_holes
 from edge_agent.core.eviction import WhenFull, plan
-from edge_agent.core.shipping import Line
+from edge_agent.core.shipping import Line, Order, Want, find
 from edge_agent.core.status import PreviousRun, SpoolStats
 from edge_agent.errors import SpoolError, SpoolFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edge_agent.clock import Clock
 
@@ -77,6 +77,7 @@ class Spool:
         reserve_bytes: int,
         clock: Clock,
         when_full: WhenFull = WhenFull.DROP_OLDEST,
+        order: Order = Order.OLDEST,
     ) -> None:
         self._directory = directory
         self._quota_bytes = quota_bytes
@@ -84,7 +85,9 @@ class Spool:
         self._clock = clock
         self._when_full = when_full
         self._lock = Lock()
-        self._line = Line()
+        self._line = Line(order)
+        self._wants: Sequence[Want] = ()
+        self._wants_are_news = False
         self._sent: dict[ItemName, int] = {}
         self._quarantined: dict[str, int] = {}
         self._lost: list[ItemName] = []
@@ -92,6 +95,8 @@ class Spool:
         self._sequence = 0
         self.arrived = Event()
         """Set on each commit; whoever ships waits for it and clears it."""
+        self.late = Event()
+        """Set while something joins the backlog; likewise."""
 
         if not directory.parent.is_dir():
             raise SpoolError(f"there is no {directory.parent} to hold the spool", "create it, or mount its disk")
@@ -147,6 +152,37 @@ class Spool:
         """The item whose turn it is: fresh before backlog, each oldest first. It stays until sent or quarantined."""
         with self._lock:
             return self._line.next(self._clock.monotonic_ms())
+
+    def take_fresh(self) -> ItemName | None:
+        """The fresh item whose turn it is, for the caller alone until it is released, sent or quarantined."""
+        with self._lock:
+            name = self._line.take_fresh(self._clock.monotonic_ms())
+            if self._line.has_late:
+                self.late.set()
+            return name
+
+    def take_late(self) -> ItemName | None:
+        """The item of the backlog whose turn it is, likewise."""
+        self._look_for_wanted()
+        with self._lock:
+            return self._line.take_late(self._clock.monotonic_ms())
+
+    def release(self, name: ItemName) -> None:
+        """Whose turn it is may take it again."""
+        with self._lock:
+            self._line.release(name)
+
+    def waits(self, name: ItemName) -> bool:
+        """Whether the item is still without a receipt, and here."""
+        with self._lock:
+            return name in self._line
+
+    def want(self, wants: Sequence[Want]) -> None:
+        """What of the backlog is in those stretches goes first from its next turn on, and nothing else does."""
+        with self._lock:
+            if wants != self._wants:
+                self._wants, self._wants_are_news = wants, True
+                self.late.set()
 
     def open(self, name: ItemName) -> BinaryIO:
         """The bytes of an unsent item, to be closed by the caller."""
@@ -212,6 +248,17 @@ class Spool:
 
     def _path(self, folder: str, name: ItemName | str) -> Path:
         return self._directory / folder / str(name)
+
+    def _look_for_wanted(self) -> None:
+        """The whole backlog is looked at once per news, in the thread of whoever ships it; nobody waits meanwhile."""
+        with self._lock:
+            if not self._wants_are_news:
+                return
+            self._wants_are_news = False
+            wants, backlog = self._wants, self._line.want(self._wants)
+        found = find(wants, backlog)
+        with self._lock:
+            self._line.found(found)
 
     def _next_sequence(self) -> int:
         with self._lock:
