@@ -110,6 +110,7 @@ class Spool:
         self._shelved: dict[ItemName, int] = {}
         self._shelved_bytes = 0
         self._locks: Locks | None = None
+        self._locks_are_news = False
         self._lost: list[ItemName] = []
         self._used_bytes = self._cached_bytes = self._taken_bytes = self._sent_bytes = self._evicted = 0
         self._sequence = 0
@@ -271,26 +272,21 @@ class Spool:
         return lost
 
     def lock(self, spans: Iterable[tuple[str, int, int]]) -> None:
-        """From now on, and in later lives, what reaches into these (camera, from, to) goes last; Unix milliseconds."""
+        """What reaches into these (camera, from, to) goes last from now on, and in later lives; Unix milliseconds."""
         locks = Locks(Span(*span) for span in spans)
         with self._lock:
             if self._locks and locks.spans == self._locks.spans:
                 return
-            self._locks = locks
+            self._locks, self._locks_are_news = locks, True
             self._sent.reconsider()
             self._line.reconsider()
-        if disk := self._usable():
-            try:
-                disk.keep(_LOCKS, locks.spans)
-            except SpoolError as error:  # they are kept with the rest when the disk is back
-                self._fail(error)
 
     def tend(self) -> str:
         """The disk is looked after: what is wrong with it now, empty when nothing is.
 
         One that is back is taken into use again, with what lies on it, and gets what waited in memory.
         """
-        for step in (self._regain, self._scan_on, self._unshelve):
+        for step in (self._regain, self._scan_on, self._unshelve, self._keep_locks):
             try:
                 step()
             except SpoolError as error:
@@ -528,6 +524,8 @@ class Spool:
             self._scanning, self.scanned = self._scan(disk), False
             if self._locks is None:
                 self._locks = _read_locks(disk)
+            else:
+                self._locks_are_news = True
         try:
             self._claim(disk)
         except SpoolFull:
@@ -543,8 +541,6 @@ class Spool:
         before = disk.read_note()
         self._counter = max(self._counter, before.counter if before else 0)
         disk.write_note(Note.now(self.run, self._counter))
-        if self._locks and self._locks.spans != _read_locks(disk).spans:
-            disk.keep(_LOCKS, self._locks.spans)
 
     def _regain(self) -> None:
         """The disk is in use, again if it was in trouble; SpoolError as long as it cannot be."""
@@ -599,6 +595,12 @@ class Spool:
                     self._used_bytes += len(data)
                 else:
                     disk.path(READY, name).unlink(missing_ok=True)
+
+    def _keep_locks(self) -> None:
+        disk = self._disk
+        if self._locks and self._locks_are_news and disk and not self.trouble:
+            self._locks_are_news = False
+            disk.keep(_LOCKS, self._locks.spans)
 
     # --- finding what is here ---
 
@@ -814,16 +816,20 @@ def _item_name(part: Path, duration_ms: int, sha256: str) -> ItemName:
     label = _PART.fullmatch(part.name)
     if label is None:
         raise Damaged("its name is not that of an open segment")
-    return ItemName(
-        label["run"],
-        int(label["sequence"]),
-        ItemKind.SEGMENT,
-        label["camera"],
-        int(label["start_ms"]),
-        duration_ms,
-        ClockQuality(label["clock"]),
-        sha256,
-    )
+    try:
+        name = ItemName(
+            label["run"],
+            int(label["sequence"]),
+            ItemKind.SEGMENT,
+            label["camera"],
+            int(label["start_ms"]),
+            duration_ms,
+            ClockQuality(label["clock"]),
+            sha256,
+        )
+        return ItemName.parse(str(name))
+    except ValueError as error:
+        raise Damaged(str(error)) from error
 
 
 def _newest_run(disk: Place) -> str | None:
