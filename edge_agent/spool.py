@@ -863,16 +863,20 @@ def _item_name(part: Path, duration_ms: int, sha256: str) -> ItemName:
     label = _PART.fullmatch(part.name)
     if label is None:
         raise Damaged("its name is not that of an open segment")
-    return ItemName(
-        label["run"],
-        int(label["sequence"]),
-        ItemKind.SEGMENT,
-        label["camera"],
-        int(label["start_ms"]),
-        duration_ms,
-        ClockQuality(label["clock"]),
-        sha256,
-    )
+    try:
+        name = ItemName(
+            label["run"],
+            int(label["sequence"]),
+            ItemKind.SEGMENT,
+            label["camera"],
+            int(label["start_ms"]),
+            duration_ms,
+            ClockQuality(label["clock"]),
+            sha256,
+        )
+        return ItemName.parse(str(name))
+    except ValueError as error:
+        raise Damaged(str(error)) from error
 
 
 def _newest_run(disk: Place) -> str | None:
