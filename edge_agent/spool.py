@@ -275,6 +275,40 @@ class Spool:
                     raise
             self._used_bytes -= size
 
+    # --- what comparing with the centre needs ---
+
+    @property
+    def last(self) -> tuple[str, int] | None:
+        """Run and sequence of the newest item of earlier lives; None while nothing of theirs that was sent is kept."""
+        self._scan_on(to_the_end=True)
+        with self._lock:
+            # What is sent last is dropped last: where some of it is kept, nothing newer was dropped.
+            sent, unsent = self._sent.last(self.run), self._line.last(self.run)
+        return max((name.run, name.sequence) for name in (sent, unsent) if name) if sent else None
+
+    def sent(self) -> list[ItemName]:
+        """What the centre has, as far as it is still kept here."""
+        self._scan_on(to_the_end=True)
+        with self._lock:
+            return list(self._sent)
+
+    def unsend(self, name: ItemName) -> bool:
+        """A sent item that the centre lacks is in the line again; false when it is not kept any more."""
+        with disk_trouble(f"cannot put {name} back into the line"), self._lock:
+            size = self._sent.pop(name)
+            if size is None:
+                return False
+            self._cached_bytes -= size
+            try:
+                # Not synced: if a power cut undoes the rename, the next comparison puts it back.
+                self._path(SENT, name).rename(self._path(READY, name))
+            except FileNotFoundError:  # somebody made room by hand
+                self._used_bytes -= size
+                return False
+            self._line.join_backlog(name, size)
+        self.arrived.set()
+        return True
+
     # --- what keeping house needs ---
 
     def stats(self) -> SpoolStats:

@@ -54,6 +54,11 @@ class Index:
         for run in reversed(self._order):
             yield from self._runs[run].names_backwards()
 
+    def last(self, except_run: str) -> ItemName | None:
+        """The last item of any other run."""
+        runs = (run for run in reversed(self._order) if run != except_run)
+        return next((next(self._runs[run].names_backwards()) for run in runs), None)
+
     def items(self) -> Iterator[tuple[ItemName, int]]:
         """Each item with its size, in order."""
         for run in self._order:
