@@ -332,7 +332,7 @@ class Spool:
                 return None
             tail = facts_box(rescued.facts)
             sha256 = hashlib.sha256(data[: rescued.length] + tail).hexdigest()
-            name = _item_name(path, rescued.duration_ms, sha256)
+            name = ItemName.parse(str(_item_name(path, rescued.duration_ms, sha256)))
         except (ValueError, av.error.FFmpegError) as error:
             log.warning("put aside %s, which was left open and is damaged: %s", path.name, error)
             with self._lock:
@@ -446,7 +446,9 @@ def _rescue(data: bytes) -> _Rescued | None:
 
 def _measure(data: bytes, boxes: list[Box], draft: SegmentFacts) -> _Rescued:
     with av.open(io.BytesIO(data), "r", format="mp4") as container:
-        stream = container.streams.video[0]
+        stream = next(iter(container.streams.video), None)
+        if stream is None:
+            raise ValueError("it holds no video")
         ms = float((stream.time_base or 0) * 1000)
         packets = [(packet.dts or 0, packet.duration or 0) for packet in container.demux(stream) if packet.size]
     if not packets:
