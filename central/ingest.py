@@ -238,8 +238,7 @@ class Ingest:
 
     async def _receive(self, request: Request, name: ItemName, data: bytearray) -> None:
         """The whole body in `data`; what it holds is taken from the budget."""
-        announced = request.headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > MAX_ITEM_BYTES:
+        if _announced_bytes(request) > MAX_ITEM_BYTES:
             raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
         digest = request.headers.get("content-digest")
         if digest is not None and digest != content_digest(name.sha256):
@@ -315,10 +314,15 @@ def _item_name(request: Request) -> ItemName:
         raise _Refusal(400, "not the name of an item", str(error)) from error
 
 
+def _announced_bytes(request: Request) -> int:
+    """What Content-Length says; more than an item may have where it says nothing that makes sense."""
+    announced = request.headers.get("content-length", "0")
+    return int(announced) if announced.isdecimal() and len(announced) < 20 else MAX_ITEM_BYTES + 1
+
+
 async def _drain(request: Request) -> None:
     """Read what the agent is still sending: it only looks at the answer after its last byte."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) <= MAX_ITEM_BYTES:
+    if _announced_bytes(request) <= MAX_ITEM_BYTES:
         with suppress(ClientDisconnect, RuntimeError):  # the latter when all was read already
             async for _ in request.stream():
                 pass
