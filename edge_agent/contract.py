@@ -589,7 +589,7 @@ def parse_topic(prefix: str, text: str) -> Address:
         or site in RESERVED_SITES
         or re.fullmatch(_ID, site) is None
         or topic.per_camera != bool(re.fullmatch(_ID, camera))
-        or (camera and not topic.per_camera)
+        or (rest != group and not topic.per_camera)
     ):
         raise ValueError(f"not a topic of a site: {text[:200]!r}")
     return Address(site, topic, camera or None)

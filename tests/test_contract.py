@@ -204,6 +204,7 @@ def test_a_topic_says_whose_fact_it_carries(topic: contract.Topic) -> None:
     [
         "",
         "simpang/v1/lima",
+        "simpang/v1/lima/power/",
         "simpang/v1/lima/power/north",
         "simpang/v1/lima/camera",
         "simpang/v1/lima/camera/",
