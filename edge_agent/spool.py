@@ -260,7 +260,7 @@ class Spool:
             size = self._line.leave(name)
             if size is None:
                 return
-            if name in self._shelved:
+            if name in self._shelved:  # memory is too little for what nobody takes
                 self._unshelved(name).unlink(missing_ok=True)
                 return
             disk, path = self._disk, self._path(READY, name)
@@ -600,7 +600,7 @@ class Spool:
 
     def _take_over(self, disk: Place) -> None:
         """The disk is in force: this life is noted on it, and what lies there is saved and found."""
-        with self._lock:
+        with self._scan_lock, self._lock:
             self._marker = disk.marker
             self._scanning, self.scanned = self._scan(disk), False
             if self._locks is None:

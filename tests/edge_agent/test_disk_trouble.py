@@ -22,10 +22,11 @@ from edge_agent.jobs.keep import Keep
 from edge_agent.settings import CentreSettings
 from edge_agent.spool import Spool
 from edge_agent.uplink import Uplink
-from tests.edge_agent.test_agent import TOKEN, Box
+from tests.edge_agent.test_agent import TOKEN, Box, findings, run_once
 from tests.edge_agent.test_spool import OPEN_FILE, SYNCED, begin, finished
 from tests.fakes import FakeClock
 from tests.rig.disks import Disk, tmpfs
+from tests.rig.link import free_port
 from tests.rig.mosquitto import Listener, Mosquitto
 
 MIB = 1024**2
@@ -427,6 +428,13 @@ def can_be_read(spool: Spool, name: ItemName) -> bool:
             return bool(file.read())
         except OSError:
             return False
+
+
+def test_check_tells_of_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+    box = Box(tmp_path, broker_port=free_port())
+    box.change("[spool]", f'[spool]\nmount = "{tmp_path}"')
+    found = findings(run_once("check", "--config", box.config, "--json"))["spool"]
+    assert (found["fit"], found["found"]) == (False, f"no disk is mounted at {tmp_path}")
 
 
 TOPIC = "simpang/v1/kota-lama"
