@@ -30,7 +30,7 @@ from sqlalchemy.exc import (
 from central.core.timeline import Footage, SiteEvent, unix_ms
 from central.errors import SettingsError, StoreDown
 from central.schema import events, items, sites, states
-from edge_agent.contract import Event, EventType, LossCause
+from edge_agent.contract import Event, EventType, LossCause, Range
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
@@ -72,6 +72,7 @@ class ItemRow:
     object: str
     offset: int
     length: int
+    lost_ms: int | None = None
     session: int | None = None
     media_start_ms: int | None = None
     init_bytes: int | None = None
@@ -217,13 +218,19 @@ class Store:
     def add_items(self, rows: Sequence[ItemRow], with_events: Sequence[EventRow]) -> list[tuple[ItemRow, bool]]:
         """What stands under the identity of each row, and whether it is that row, new. Durable on return.
 
-        The events are added too, where they are new.
+        A row that was lost is replaced by the one with the same bytes. The events are added too, where they are new.
         """
         if not rows:
             return []
         first = {(row.site, row.run, row.sequence): row for row in reversed(rows)}
         with self._write() as connection:
-            statement = self._insert(items).on_conflict_do_nothing(index_elements=["site", "run", "sequence"])
+            statement = self._insert(items)
+            found_again = {column: statement.excluded[column] for column in ("object", "offset", "length", "stored_ms")}
+            statement = statement.on_conflict_do_update(
+                index_elements=["site", "run", "sequence"],
+                set_=found_again | {"lost_ms": None},
+                where=sa.and_(items.c.lost_ms.is_not(None), items.c.sha256 == statement.excluded.sha256),
+            )
             added = connection.execute(
                 statement.returning(items.c.site, items.c.run, items.c.sequence),
                 [asdict(row) for row in first.values()],
@@ -241,6 +248,47 @@ class Store:
         """The item with that identity."""
         with self._read() as connection:
             return _item(connection.execute(_by_identity(site, run, sequence)))
+
+    def held(self, site: str, ranges: Iterable[Range]) -> Iterator[list[tuple[int, str]]]:
+        """Sequence and hash of the items of each range that are there, in order; at most one more than it counts."""
+        with self._read() as connection:
+            for part in ranges:
+                query = (
+                    sa.select(items.c.sequence, items.c.sha256)
+                    .where(
+                        items.c.site == site,
+                        items.c.run == part.run,
+                        items.c.sequence >= part.from_sequence,
+                        items.c.sequence < part.to_sequence,
+                        items.c.lost_ms.is_(None),
+                    )
+                    .order_by(items.c.sequence)
+                    .limit(part.count + 1)
+                )
+                yield [(sequence, sha256) for sequence, sha256 in connection.execute(query)]
+
+    def mark_lost(self, identities: Iterable[tuple[str, str, int]], now_ms: int) -> None:
+        """The bytes of those items are gone since `now_ms`, or since before; their sites are asked for them again."""
+        marks = (
+            sa.update(items)
+            .where(items.c.site == sa.bindparam("of_site"), items.c.run == sa.bindparam("of_run"))
+            .where(items.c.sequence == sa.bindparam("of_sequence"), items.c.lost_ms.is_(None))
+            .values(lost_ms=now_ms)
+        )
+        gone = [{"of_site": site, "of_run": run, "of_sequence": sequence} for site, run, sequence in identities]
+        if gone:
+            with self._write() as connection:
+                connection.execute(marks, gone)
+
+    def newest(self, site: str, but_run: str) -> tuple[str, int] | None:
+        """Run and sequence of the site's newest item of any run but that one."""
+        order = (items.c.run.desc(), items.c.sequence.desc())
+        query = sa.select(items.c.run, items.c.sequence).where(items.c.site == site).order_by(*order).limit(1)
+        with self._read() as connection:
+            for others in (items.c.run > but_run, items.c.run < but_run):
+                if row := connection.execute(query.where(others)).first():
+                    return row.run, row.sequence
+        return None
 
     def latest_snapshot(self, site: str, camera: str) -> ItemRow | None:
         """The newest snapshot by order of recording, whatever its label says."""

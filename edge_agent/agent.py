@@ -3,6 +3,7 @@
 The threads, and why each is one:
     record CAMERA   one per camera: reading a stream blocks for as long as the camera is silent
     ship            an upload on a poor link takes minutes
+    compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
     probe           the network port, twice a second, whatever `look` is stuck in
@@ -35,6 +36,7 @@ from edge_agent.core.report import camera_state, spool_state
 from edge_agent.crew import Crew
 from edge_agent.errors import SpoolError
 from edge_agent.host import HostProbe
+from edge_agent.jobs.compare import Compare
 from edge_agent.jobs.guard import Guard, look
 from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.probe import Look, Probe
@@ -147,7 +149,13 @@ class Agent:
 
         ship = Ship(spool, uplink, announce, partial(crew.progress, "ship"), spool.run, clock)
         way = WayProbe(settings.centre.address, settings.link.interface)
-        far = Look(way, settings.link.probe_s, on_open=partial(crew.hurry, "ship", "bus"))
+        compare = Compare(spool, Uplink(settings.centre, settings.site), announce, clock)
+
+        def reconnect() -> None:
+            compare.ask()
+            crew.hurry("ship", "bus", "compare")
+
+        far = Look(way, settings.link.probe_s, on_open=reconnect)
         report = Report(
             board,
             bus.state,
@@ -159,7 +167,7 @@ class Agent:
             clock,
         )
         flat = partial(self.end, LossCause.POWER)
-        keep = Keep(spool, clock, announce=announce, show=self._show_room(ship))
+        keep = Keep(spool, clock, announce=announce, show=self._show_room(ship, compare))
         eye = Eye()
         began = previous.cause if previous else None
         lines = Lines(clock)
@@ -184,6 +192,7 @@ class Agent:
         crew.hire("look", far)
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
         crew.hire("report", report)
+        crew.hire("compare", compare)
         silence = threading.Event()
         crew.hire("ship", ship, silence)
         crew.hire("bus", bus, silence)
@@ -265,13 +274,15 @@ class Agent:
     def _show_camera(self, status: CameraStatus) -> None:
         self._board.post(f"camera/{status.camera}", camera_state(status, self._clock.now_ms()))
 
-    def _show_room(self, ship: Ship) -> Callable[[Room], None]:
+    def _show_room(self, ship: Ship, compare: Compare) -> Callable[[Room], None]:
         begun_ms = self._clock.monotonic_ms()
 
         def show(room: Room) -> None:
             lived_s = max(1.0, (self._clock.monotonic_ms() - begun_ms) / 1000)
             taken_bytes_per_s = room.stats.taken_bytes / lived_s
-            self._board.post("spool", spool_state(room, ship.bytes_per_s, taken_bytes_per_s, self._clock.now_ms()))
+            now_ms = self._clock.now_ms()
+            state = spool_state(room, compare.proof, ship.bytes_per_s, taken_bytes_per_s, now_ms)
+            self._board.post("spool", state)
 
         return show
 

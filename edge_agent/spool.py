@@ -103,6 +103,8 @@ class Spool:
                     (directory / folder).mkdir(exist_ok=True)
                 self._scan()
                 self._evict()
+                self.last = self._last()
+                """Run and sequence of the newest item found here; None while nothing that was sent is kept any more."""
                 self.previous, self.run = self._begin_run()
                 """How the run before this one ended, None when this is the first; and the name of this run."""
                 self._recover()
@@ -171,6 +173,30 @@ class Spool:
             size = self._line.leave(name)
             if size is not None:
                 self._put_aside(self._path(_READY, name), size, reason)
+
+    # --- what comparing with the centre needs ---
+
+    def sent(self) -> list[ItemName]:
+        """What the centre has, as far as it is still kept here."""
+        with self._lock:
+            return list(self._sent)
+
+    def unsend(self, name: ItemName) -> bool:
+        """A sent item that the centre lacks is in the line again; false when it is not kept any more."""
+        with _disk_trouble(f"cannot put {name} back into the line"), self._lock:
+            if name not in self._sent:
+                return False
+            size = self._sent.pop(name)
+            self._cached_bytes -= size
+            try:
+                # Not synced: if a power cut undoes the rename, the next comparison puts it back.
+                self._path(_SENT, name).rename(self._path(_READY, name))
+            except FileNotFoundError:  # somebody made room by hand
+                self._used_bytes -= size
+                return False
+            self._line.join_backlog(name, size)
+        self.arrived.set()
+        return True
 
     # --- what keeping house needs ---
 
@@ -286,6 +312,11 @@ class Spool:
                 else:
                     self._sent[name] = size
                     self._cached_bytes += size
+
+    def _last(self) -> tuple[str, int] | None:
+        # What is sent last is dropped last: where some of it is kept, nothing newer was dropped.
+        names = chain(self._sent, (name for name, _ in self._line.items())) if self._sent else ()
+        return max(((name.run, name.sequence) for name in names), default=None)
 
     def _begin_run(self) -> tuple[PreviousRun | None, str]:
         """How the last run ended, by its note; and a new run, noted before anything is written in its name."""

@@ -10,7 +10,7 @@ from edge_agent.contract import CameraState, SpoolState, instant
 
 if TYPE_CHECKING:
     from edge_agent.contract import Message
-    from edge_agent.core.status import CameraStatus, Room
+    from edge_agent.core.status import CameraStatus, Proof, Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def camera_state(status: CameraStatus, now_ms: int) -> CameraState:
     )
 
 
-def spool_state(room: Room, sent_bytes_per_s: float, taken_bytes_per_s: float, now_ms: int) -> SpoolState:
+def spool_state(room: Room, proof: Proof, sent_bytes_per_s: float, taken_bytes_per_s: float, now_ms: int) -> SpoolState:
     """The message that says what waits; it drains by what is sent faster than new footage is taken."""
     stats = room.stats
     spare = sent_bytes_per_s - taken_bytes_per_s
@@ -88,6 +88,8 @@ def spool_state(room: Room, sent_bytes_per_s: float, taken_bytes_per_s: float, n
         full_in_s=room.full_in_s,
         sent_bytes_per_s=round(sent_bytes_per_s),
         drain_eta_s=round(stats.backlog_bytes / spare, 1) if spare > 0 else None,
+        compared_at=_instant(proof.compared_ms),
+        detail=proof.detail,
         at=instant(now_ms),
     )
 

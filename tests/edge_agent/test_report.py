@@ -26,7 +26,7 @@ from edge_agent.contract import (
     instant,
 )
 from edge_agent.core.report import PACES, Pace, camera_state, is_due, spool_state, words
-from edge_agent.core.status import CameraStatus, Room, SpoolStats
+from edge_agent.core.status import CameraStatus, Proof, Room, SpoolStats
 from edge_agent.errors import SpoolFull
 from edge_agent.jobs.report import Report
 from edge_agent.journal import Journal
@@ -92,9 +92,9 @@ def test_news_goes_at_once_numbers_at_their_floor_and_silence_ends_at_the_ceilin
 
 def test_a_spool_that_fills_faster_than_it_drains_has_no_end_in_sight() -> None:
     stats = SpoolStats(3, 12_000, 6_000_000, 1_800_000_000_000, 7, 8, 1, 2, 9, 10)
-    state = spool_state(Room(stats, 3600), 1_000_000, 400_000, 0)
+    state = spool_state(Room(stats, 3600), Proof(1_800_000_000_000, "stepped back"), 1_000_000, 400_000, 0)
     assert (state.drain_eta_s, state.full_in_s, state.backlog_s) == (10, 3600, 12)
-    assert spool_state(Room(stats, None), 300_000, 400_000, 0).drain_eta_s is None
+    assert spool_state(Room(stats, None), Proof(), 300_000, 400_000, 0).drain_eta_s is None
 
 
 def test_a_camera_that_never_gave_a_picture_has_no_times() -> None:
