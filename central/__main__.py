@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from contextlib import closing
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,8 @@ from central.core.timeline import unix_ms
 from central.errors import CentralError, SettingsError
 from central.export import export as export_footage
 from central.settings import load
+from central.verify import DEEDS
+from central.verify import verify as check_archive
 from central.web.models import Completeness, CompletenessRow, Sites
 
 cli = typer.Typer(
@@ -39,7 +42,7 @@ Directory = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _EXIT_TROUBLE = 2
-_EXIT_UNEXPLAINED = 4
+_EXIT_FINDINGS = 4
 
 
 def main() -> None:
@@ -164,7 +167,50 @@ def completeness(
             )
         Console().print(table if rows else "no footage was expected on these days")
     if any(row.unexplained_s for row in rows):
-        raise typer.Exit(_EXIT_UNEXPLAINED)
+        raise typer.Exit(_EXIT_FINDINGS)
+
+
+@cli.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found; footage is never deleted.")] = False,
+    read_all: Annotated[bool, typer.Option("--hash", help="Read every object and compare its bytes.")] = False,
+    archive_is_new: Annotated[
+        bool, typer.Option("--archive-is-new", help="The archive was replaced by an empty one: ask for everything.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Compare index and archive; exit code 4 if anything is left that does not fit."""
+    settings = load(config, directory)
+    archive = centre.open_archive(settings)
+    terminal = Console(stderr=True)
+    with (
+        closing(centre.open_store(settings)) as store,
+        Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar,
+    ):
+        task = bar.add_task("objects and rows")
+        verdict = check_archive(
+            store,
+            archive,
+            _now_ms(),
+            lambda done, total: bar.update(task, completed=done, total=total),
+            repair=repair,
+            read_all=read_all,
+            archive_is_new=archive_is_new,
+        )
+    if as_json:
+        _print_json(asdict(verdict) | {"left": verdict.left})
+    else:
+        for finding, (meaning, deed) in DEEDS.items():
+            if verdict.found[finding]:
+                done = deed if repair else f"with --repair: {deed}"
+                typer.echo(f"{verdict.found[finding]} {meaning} ({done}), such as {verdict.examples[finding][0]}")
+        typer.echo(
+            f"{verdict.objects} objects, {verdict.items} items, {verdict.lost} of them lost; {verdict.left} left"
+        )
+    if verdict.left:
+        raise typer.Exit(_EXIT_FINDINGS)
 
 
 @cli.command()

@@ -267,6 +267,29 @@ class Store:
                 )
                 yield [(sequence, sha256) for sequence, sha256 in connection.execute(query)]
 
+    def extent(self) -> tuple[int, int]:
+        """How many items there are, without the lost ones, and the highest number of a row."""
+        with self._read() as connection:
+            there = sa.func.count().filter(items.c.lost_ms.is_(None))
+            count, highest = connection.execute(sa.select(there, sa.func.max(items.c.id))).one()
+            return count, highest or 0
+
+    def rows(self, above: int, limit: int) -> list[tuple[int, ItemRow]]:
+        """The items whose rows have the next higher numbers, with those."""
+        query = sa.select(items.c.id, *_item_columns()).where(items.c.id > above).order_by(items.c.id).limit(limit)
+        return self._numbered(query)
+
+    def rows_of(self, site: str, run: str, sequences: Iterable[int]) -> list[tuple[int, ItemRow]]:
+        """Those items of a run, with the numbers of their rows."""
+        query = sa.select(items.c.id, *_item_columns()).where(
+            items.c.site == site, items.c.run == run, items.c.sequence.in_(list(sequences))
+        )
+        return self._numbered(query)
+
+    def _numbered(self, query: sa.Select[Any]) -> list[tuple[int, ItemRow]]:
+        with self._read() as connection:
+            return [(row.pop("id"), ItemRow(**row)) for row in map(dict, connection.execute(query).mappings())]
+
     def mark_lost(self, identities: Iterable[tuple[str, str, int]], now_ms: int) -> None:
         """The bytes of those items are gone since `now_ms`, or since before; their sites are asked for them again."""
         marks = (
@@ -295,17 +318,20 @@ class Store:
         query = (
             sa.select(*_item_columns())
             .where(items.c.site == site, items.c.camera == camera, items.c.kind == "snapshot")
+            .where(items.c.lost_ms.is_(None))
             .order_by(items.c.run.desc(), items.c.sequence.desc())
             .limit(1)
         )
         with self._read() as connection:
             return _item(connection.execute(query))
 
-    def footage(self, site: str, camera: str, from_ms: int, to_ms: int) -> list[Footage]:
+    def footage(self, site: str, camera: str, from_ms: int, to_ms: int, *, also_lost: bool = False) -> list[Footage]:
         """The segments that reach into the interval by their labels, with one neighbour on each side."""
         of_camera = sa.select(*_footage_columns()).where(
             items.c.site == site, items.c.camera == camera, items.c.kind == "segment"
         )
+        if not also_lost:
+            of_camera = of_camera.where(items.c.lost_ms.is_(None))
         start = items.c.start_ms
         earliest = from_ms - _LONGEST_SEGMENT_MS
         within = of_camera.where(start >= earliest, start < to_ms)
@@ -420,16 +446,17 @@ def _footage_columns() -> list[sa.Column[Any]]:
         items.c[name]
         for name in (
             *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
-            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms"),
+            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms"),
         )
     ]
 
 
 def _footage(row: sa.RowMapping) -> Footage:
     values = dict(row)
-    cause, holes = values.pop("gap_cause"), values.pop("holes")
+    cause, holes, lost_ms = values.pop("gap_cause"), values.pop("holes"), values.pop("lost_ms")
     return Footage(
         **values,
         gap_cause=LossCause(cause) if cause else None,
         holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
+        lost=lost_ms is not None,
     )

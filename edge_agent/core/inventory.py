@@ -79,7 +79,7 @@ def step_back(known: tuple[str, int], run: str, last: tuple[str, int] | None) ->
     """
     if run_counter(known[0]) >= run_counter(run):
         what = f"the centre knows run {known[0]} of this site, which this disk does not"
-        return None, f"{what}: it holds an old image, or another box uses the site's token"
+        return None, f"{what}: it is new or an old image, or another box uses the site's token"
     if last is None or known <= last:
         return None
     if known[0] != last[0]:

@@ -133,6 +133,22 @@ def test_the_same_bytes_again_get_the_same_receipt(door: Door) -> None:
     assert len(door.objects()) == 1
 
 
+def test_items_may_come_twice_out_of_order_and_through_another_door(door: Door) -> None:
+    """The centre moved, or was started again: its store decides, not its address or its memory."""
+    items = [make_segment(sequence=sequence, media_start_ms=sequence * 4000) for sequence in (5, 1, 4, 0, 3)]
+    first = [door.put(*item) for item in items]
+    other = Door(door.store, door.folder)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            again = list(pool.map(lambda n: (door, other)[n % 2].put(*items[n % 5]), range(20)))
+    finally:
+        other.close()
+    assert {answer.status_code for answer in first} == {201}
+    assert {answer.status_code for answer in again} == {200}
+    assert {answer.content for answer in again} == {answer.content for answer in first}
+    assert len(door.objects()) == 5
+
+
 def test_other_bytes_under_the_same_identity_are_refused_and_not_kept(door: Door) -> None:
     name, data = make_segment()
     other, other_data = make_segment(media_start_ms=4000)
