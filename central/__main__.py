@@ -26,7 +26,7 @@ from central.export import export as export_footage
 from central.settings import load
 from central.verify import DEEDS
 from central.verify import verify as check_archive
-from central.web.models import Completeness, CompletenessRow, Sites
+from central.web.models import Completeness, CompletenessRow, Sites, Waiting
 
 cli = typer.Typer(
     help="Simpang's centre: it collects what the agents at the crossings record.",
@@ -149,8 +149,10 @@ def completeness(
     with closing(centre.open_store(settings)) as store:
         found = history.completeness(store, from_ms, to_ms, _now_ms(), zone, site, camera)
         rows = [CompletenessRow.of(row) for row in found]
+        told = Sites.of(store.sites(), store.states()).sites
+    waiting = [Waiting.of(row) for row in told if site in (None, row.site)]
     if as_json:
-        typer.echo(Completeness(rows=tuple(rows)).model_dump_json(indent=2))
+        typer.echo(Completeness(rows=tuple(rows), sites=tuple(waiting)).model_dump_json(indent=2))
     else:
         table = Table("site", "camera", "day", "recorded", "pending", "lost", "silent", "unexplained")
         for row in rows:
@@ -166,6 +168,7 @@ def completeness(
                 f"[bold red]{_minutes(row.unexplained_s)}[/]" if row.unexplained_s else "0",
             )
         Console().print(table if rows else "no footage was expected on these days")
+        Console().print(_waiting_table(waiting))
     if any(row.unexplained_s for row in rows):
         raise typer.Exit(_EXIT_FINDINGS)
 
@@ -253,6 +256,19 @@ def export(
     else:
         missing_s = sum((hole.to_at - hole.from_at).total_seconds() for hole in done.holes)
         typer.echo(f"{output}: {done.duration_s:.1f} s of footage; {len(done.holes)} holes, {missing_s:.1f} s")
+
+
+def _waiting_table(sites: list[Waiting]) -> Table:
+    table = Table("site", "waiting", "all here in", "compared")
+    for site in sites:
+        eta = f"{_minutes(site.drain_eta_s)} min" if site.drain_eta_s is not None else "not known"
+        table.add_row(
+            site.site,
+            "-" if site.backlog_items is None else f"{site.backlog_items} items, {site.backlog_s:.0f} s",
+            eta if site.backlog_items else "-",
+            f"{site.compared_at:%F %T} UTC" if site.compared_at else "not yet",
+        )
+    return table
 
 
 def _parse_time(text: str, zone: ZoneInfo) -> datetime:
