@@ -192,9 +192,9 @@ class Agent:
         crew.hire("look", far)
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
         crew.hire("report", report)
-        crew.hire("compare", compare)
         silence = threading.Event()
         crew.hire("ship", ship, silence)
+        crew.hire("compare", compare, silence)
         crew.hire("bus", bus, silence)
 
         notify("READY=1")

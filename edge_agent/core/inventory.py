@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _PARTS: Final = 16
 """A range that differs is asked for again in so many parts: five answers lead from a million items to one."""
+_SEQUENCE: Final = attrgetter("sequence")
 
 
 class Search:
@@ -33,8 +35,10 @@ class Search:
         # The last comes first; so what is opened up is finished before more is opened, which bounds what waits here.
         self._waiting: list[Sequence[ItemName]] = []
         for run in sorted(runs, reverse=True):
-            runs[run].sort(key=attrgetter("sequence"))
-            self._waiting += reversed(_slices(runs[run], MAX_COMPARED))
+            ordered = sorted(runs[run], key=_SEQUENCE)
+            # Whoever laid a second file under a sequence into the spool by hand must not stop the rest.
+            unique = [next(same) for _, same in groupby(ordered, key=_SEQUENCE)]
+            self._waiting += reversed(_slices(unique, MAX_COMPARED))
 
     def ask(self) -> Inventory | None:
         """The next question to the centre, the same one until it was learned from; None when all is known."""

@@ -45,6 +45,7 @@ class _Centre(Protocol):
 
     def hello(self, run: str | None = None) -> Hello: ...
     def differing(self, inventory: Inventory) -> Sequence[int]: ...
+    def close(self) -> None: ...
 
 
 class Compare:
@@ -118,6 +119,7 @@ class Compare:
                 self._returned += self._shelf.unsend(name)
             return
         self._search = None
+        self._centre.close()  # the centre would not keep an idle connection for a day either
         self.proof = Proof(self._clock.now_ms(), self.proof.detail)
         if self._returned:
             log.warning("%d of %d items were not at the centre: they are sent again", self._returned, search.compared)

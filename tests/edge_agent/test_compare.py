@@ -45,6 +45,10 @@ class Index:
         self.asked: list[Inventory] = []
         self.known: tuple[str, int] | None = None
         self.down = False
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
 
     def hello(self, run: str | None = None) -> Hello:
         assert run is not None
@@ -107,6 +111,12 @@ def test_no_question_is_larger_than_the_centre_takes() -> None:
     assert missing(held, centre) == held
     assert max(len(asked.ranges) for asked in centre.asked) == MAX_RANGES
     assert all(sum(part.count for part in asked.ranges) <= MAX_COMPARED for asked in centre.asked)
+
+
+def test_two_files_under_one_sequence_are_no_reason_to_stop() -> None:
+    """Somebody copied a file of another box into the spool."""
+    held = [item(0), item(1, sha256="1" * 64), item(1), item(2)]
+    assert missing(held, Index([item(0), item(1, sha256="1" * 64)])) == [item(2)]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,7 @@ def test_the_end_of_a_comparison_is_kept_and_one_without_a_difference_makes_no_e
     life.compare()
     assert life.job.proof == Proof(life.clock.now_ms())
     assert life.events == []
-    assert len(life.centre.asked) == 1
+    assert (len(life.centre.asked), life.centre.closed) == (1, 1)
 
 
 def test_it_compares_again_when_asked_and_within_a_day(life: Life) -> None:
