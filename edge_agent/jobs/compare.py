@@ -26,6 +26,9 @@ _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _FEW_ITEMS: Final = 16
 """What is on its way at any time; more of them are a backlog, which goes first."""
+_PAUSE: Final = 50
+_LONGEST_PAUSE_MS: Final = 600_000
+"""A link that comes and goes costs no more than a fiftieth of the time in comparisons."""
 
 
 class _Shelf(Protocol):
@@ -59,7 +62,7 @@ class Compare:
         self, shelf: _Shelf, centre: _Centre, announce: Callable[[EventType, EventData], None], clock: Clock
     ) -> None:
         self._shelf, self._centre, self._announce, self._clock = shelf, centre, announce, clock
-        self._due_ms = clock.monotonic_ms()
+        self._due_ms = self._begun_ms = self._rested_ms = clock.monotonic_ms()
         self._search: Search | None = None
         self._returned = self._failures = 0
         self.proof = Proof()
@@ -89,11 +92,12 @@ class Compare:
     def _begin(self) -> bool:
         """Whether a comparison has begun, because it was due."""
         now_ms = self._clock.monotonic_ms()
-        if now_ms < self._due_ms:
+        if now_ms < max(self._due_ms, self._rested_ms):
             return False
         if self._shelf.stats().backlog_items > _FEW_ITEMS and now_ms < self._due_ms + _HOUR_MS:
             return False
         self._look_back(self._centre.hello(self._shelf.run))
+        self._begun_ms = now_ms
         self._due_ms = now_ms + round(_DAY_MS * (1 - random.random() / 8))  # noqa: S311 - spreads load
         self._search, self._returned = Search(self._shelf.sent()), 0
         return True
@@ -118,7 +122,8 @@ class Compare:
             for name in search.learn(self._centre.differing(inventory)):
                 self._returned += self._shelf.unsend(name)
             return
-        self._search = None
+        now_ms = self._clock.monotonic_ms()
+        self._search, self._rested_ms = None, now_ms + min(_LONGEST_PAUSE_MS, _PAUSE * (now_ms - self._begun_ms))
         self._centre.close()  # the centre would not keep an idle connection for a day either
         self.proof = Proof(self._clock.now_ms(), self.proof.detail)
         if self._returned:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import obstore
@@ -17,6 +19,7 @@ from central.ingest import item_rows
 from central.store import ItemRow, Store
 from central.verify import Finding, Verdict, verify
 from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, instant
+from tests.central.test_ingest import Door
 from tests.rig.segments import RUN, make_item, make_segment
 
 T = 1_795_000_000_000
@@ -225,6 +228,33 @@ def test_more_than_fits_into_one_look(shelves: Shelves, monkeypatch: pytest.Monk
     names = [shelves.segment(number, row=number % 3 > 0)[0] for number in range(9)]
     shelves.archive.delete(shelves.row(names[4]).object)
     assert shelves.finds() == {Finding.UNFILED: 3, Finding.MISSING: 1}
+
+
+def test_it_may_run_while_items_arrive(sqlite_store: Store, tmp_path: Path) -> None:
+    """Between object and row each item looks like one without a row."""
+    door = Door(sqlite_store, tmp_path / "archive")
+    segments = [make_segment(sequence=number, media_start_ms=number * 4000) for number in range(40)]
+    verdicts = []
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            put = [pool.submit(door.put, *segments[number % 40]) for number in range(120)]
+            while not all(answer.done() for answer in put):
+                verdicts.append(
+                    verify(
+                        sqlite_store,
+                        door.archive,
+                        T,
+                        lambda *_: None,
+                        repair=True,
+                        read_all=True,
+                        archive_is_new=True,
+                    )
+                )
+        receipts = {answer.result().content for answer in put}
+        assert len(receipts) == len(door.objects()) == sqlite_store.extent()[0] == 40
+        assert sum(verdict.lost + verdict.left for verdict in verdicts) == 0
+    finally:
+        door.close()
 
 
 @pytest.mark.parametrize(("lost", "same"), list(product((False, True), repeat=2)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Index:
         self.known: tuple[str, int] | None = None
         self.down = False
         self.closed = 0
+        self.work: Callable[[], None] = lambda: None
 
     def close(self) -> None:
         self.closed += 1
@@ -58,6 +59,7 @@ class Index:
     def differing(self, inventory: Inventory) -> list[int]:
         if self.down:
             raise Unreachable("nobody answers")
+        self.work()
         self.asked.append(Inventory.model_validate_json(inventory.to_json()))
         return [number for number, part in enumerate(inventory.ranges) if not self._agrees(part)]
 
@@ -208,6 +210,16 @@ def test_it_compares_again_when_asked_and_within_a_day(life: Life) -> None:
     assert len(life.centre.asked) == 2
     life.clock.advance(86_400)
     life.compare()
+    assert len(life.centre.asked) == 3
+
+
+def test_a_link_that_comes_and_goes_does_not_keep_it_busy(life: Life) -> None:
+    """A comparison of a second is followed by most of a minute without one."""
+    life.centre.work = lambda: life.clock.advance(1)
+    for _ in range(120):
+        life.job.ask()
+        life.compare()
+        life.clock.advance(1)
     assert len(life.centre.asked) == 3
 
 
