@@ -15,7 +15,9 @@ The main thread hangs up on cameras that went silent, feeds the watchdog of the 
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import signal
 import subprocess
 import threading
@@ -23,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.board import Board
@@ -66,6 +69,7 @@ _JOIN_S: Final = 4.0
 _DRAIN_S: Final = 1.0
 _SILENCE_S: Final = 1.5
 _COMMAND_S: Final = 30
+_MEMORY: Final = "/dev/shm"  # noqa: S108 - what lies there is made for us alone, and refused when it is not ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +97,24 @@ class Agent:
     def run(self) -> int:
         """Record, ship and report until the end; 0 after an ordered stop, 1 after a bug.
 
-        SpoolError: there is nowhere to record to. Everything else that is down at the start is waited for.
+        SpoolError: the spool is misplaced, or there is neither disk nor memory to record to. Everything else that is
+        down at the start is waited for.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda got, _frame: self.end(LossCause.STOPPED, signal.Signals(got).name))
         power = PatientSource(self._settings.power, self._clock)
         if not self._await_power(power):
             return 0
+        settings = self._settings.spool
         spool = Spool(
-            self._settings.spool.directory,
-            quota_bytes=self._settings.spool.quota_bytes,
-            reserve_bytes=self._settings.spool.reserve_bytes,
+            settings.directory,
+            quota_bytes=settings.quota_bytes,
+            reserve_bytes=settings.reserve_bytes,
             clock=self._clock,
-            when_full=WhenFull(self._settings.spool.when_full),
+            when_full=WhenFull(settings.when_full),
+            mount=settings.mount,
+            memory=_memory_of(settings.directory) if settings.memory_bytes else None,
+            memory_bytes=settings.memory_bytes,
         )
         self._live(spool, power)
         power.close()
@@ -167,7 +176,8 @@ class Agent:
             clock,
         )
         flat = partial(self.end, LossCause.POWER)
-        keep = Keep(spool, clock, announce=announce, show=self._show_room(ship, compare))
+        show_room = self._show_room(ship, compare)
+        keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         eye = Eye()
         began = previous.cause if previous else None
         lines = Lines(clock)
@@ -292,3 +302,9 @@ class Agent:
         waiting = next((fact.backlog_items for fact in facts if isinstance(fact, SpoolState)), 0)
         recording = sum(camera.recording for camera in cameras)
         return f"recording {recording} of {len(cameras)} cameras, {waiting} items wait for the centre"
+
+
+def _memory_of(directory: Path) -> Path:
+    """Where what the disk of that spool cannot take waits; the same for each life, so that a crash does not cost it."""
+    memory = os.environ.get("RUNTIME_DIRECTORY", _MEMORY)
+    return Path(memory) / f"simpang-{hashlib.sha256(bytes(directory.absolute())).hexdigest()[:16]}"

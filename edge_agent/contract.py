@@ -555,6 +555,9 @@ class EventType(StrEnum):
     SPOOL_QUARANTINED = "simpang.spool.quarantined"
     SPOOL_COMPARED = "simpang.spool.compared"
     SPOOL_STEPPED_BACK = "simpang.spool.stepped-back"
+    SPOOL_FILLING = "simpang.spool.filling"
+    SPOOL_TROUBLE = "simpang.spool.trouble"
+    SPOOL_BACK = "simpang.spool.back"
 
 
 class EventData(Message):
@@ -566,6 +569,8 @@ class EventData(Message):
     `spool.compared`: `items` that were compared, `returned` of them that the centre lacked and that are sent again.
     `spool.stepped-back`: `previous_run` and `detail`, what the centre knows and the disk of the site does not; `items`
     how many those are, where it can be told.
+    `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
+    `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
     """
 

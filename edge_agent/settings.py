@@ -98,6 +98,23 @@ class SpoolSettings(_Section):
     when_full: Literal["drop-oldest", "stop-recording"] = Field(
         "drop-oldest", description="What gives way when the room is used up by footage that the centre does not have"
     )
+    warn_s: float = Field(
+        6 * 3600, ge=0, description="It is said so long before footage that the centre does not have must give way"
+    )
+    mount: Path | None = Field(
+        None, description="Mount point of the disk that holds the directory; nothing is written while none is mounted"
+    )
+    memory_bytes: int = Field(
+        64 * 1024**2,
+        ge=0,
+        description="As long as the disk cannot be used, so much of the newest waits in memory; 0 for none",
+    )
+
+    @model_validator(mode="after")
+    def _directory_is_on_the_disk(self) -> Self:
+        if self.mount and not self.directory.is_relative_to(self.mount):
+            raise ValueError("the directory does not lie below mount")
+        return self
 
 
 class CameraSettings(_Section):

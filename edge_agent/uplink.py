@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -19,7 +20,7 @@ from edge_agent.contract import (
     Receipt,
     content_digest,
 )
-from edge_agent.errors import Busy, Refused, Rejected, Unreachable
+from edge_agent.errors import Busy, Refused, Rejected, SpoolError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ class Uplink:
         """The centre's receipt for the item whose bytes are `file`; `progress` is called as they go.
 
         LinkError: Rejected when the centre will never take it, Busy when later, Refused when not from us, else
-        Unreachable; also for an answer of whoever is not the centre.
+        Unreachable; also for an answer of whoever is not the centre. SpoolError: the file cannot be read.
         """
         size_bytes = file.seek(0, 2)
         file.seek(0)
@@ -116,6 +117,8 @@ class Uplink:
             body = response.read(_MOST_ANSWER_BYTES)
         except (OSError, HTTPException) as error:
             connection.close()
+            if isinstance(error, OSError) and error.errno == errno.EIO:  # no network fails like that
+                raise SpoolError(f"the disk does not give it: {error.strerror}") from error
             what = str(error) or type(error).__name__
             raise Unreachable(f"{self._where}: {what}", "check url in [centre], and the link") from error
         if not response.isclosed():

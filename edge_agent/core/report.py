@@ -89,7 +89,7 @@ def spool_state(room: Room, proof: Proof, sent_bytes_per_s: float, taken_bytes_p
         sent_bytes_per_s=round(sent_bytes_per_s),
         drain_eta_s=round(stats.backlog_bytes / spare, 1) if spare > 0 else None,
         compared_at=_instant(proof.compared_ms),
-        detail=proof.detail,
+        detail="; ".join(filter(None, (room.detail, proof.detail))),
         at=instant(now_ms),
     )
 

@@ -7,9 +7,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_agent.contract import ItemKind, ItemName
+from edge_agent.core.index import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FRESH_MS: Final = 30_000
 """An item that waited longer has missed its live moment and queues with the backlog."""
@@ -27,7 +28,7 @@ class Line:
     """The items without a receipt. Times are of the monotonic clock, in milliseconds; every step is O(1)."""
 
     def __init__(self) -> None:
-        self._backlog: OrderedDict[ItemName, _Waiting] = OrderedDict()
+        self._backlog = Index()
         self._fresh: OrderedDict[ItemName, _Waiting] = OrderedDict()
         self.bytes = 0
         self.duration_ms = 0
@@ -35,9 +36,27 @@ class Line:
     def __len__(self) -> int:
         return len(self._backlog) + len(self._fresh)
 
+    def __contains__(self, name: ItemName) -> bool:
+        return name in self._fresh or name in self._backlog
+
     def items(self) -> Iterator[tuple[ItemName, int]]:
         """Each item with its size in bytes, oldest first."""
-        return ((name, waiting.size_bytes) for name, waiting in chain(self._backlog.items(), self._fresh.items()))
+        return chain(self._backlog.items(), ((name, waiting.size_bytes) for name, waiting in self._fresh.items()))
+
+    def candidates(self, stays: Callable[[ItemName], bool]) -> Iterator[tuple[ItemName, int]]:
+        """Those that do not stay, oldest first, for a caller who makes them leave."""
+        fresh = ((name, waiting.size_bytes) for name, waiting in self._fresh.items() if not stays(name))
+        return chain(self._backlog.candidates(stays), fresh)
+
+    def reconsider(self) -> None:
+        """What stays may be another choice from now on."""
+        self._backlog.reconsider()
+
+    def forget(self) -> None:
+        """Nothing waits any more."""
+        self._backlog = Index()
+        self._fresh.clear()
+        self.bytes = self.duration_ms = 0
 
     def join(self, name: ItemName, size_bytes: int, now_ms: int) -> None:
         """A fresh item waits from now on."""
@@ -45,17 +64,17 @@ class Line:
         self._fresh[name] = _Waiting(size_bytes, now_ms)
 
     def join_backlog(self, name: ItemName, size_bytes: int) -> None:
-        """An item of an earlier life waits from now on; to be called in the order of names."""
+        """An item of an earlier life waits from now on."""
         self._count(name, size_bytes, 1)
-        self._backlog[name] = _Waiting(size_bytes, 0)
+        self._backlog[name] = size_bytes
 
     def leave(self, name: ItemName) -> int | None:
         """The item waits no longer; its size in bytes, None when it did not wait."""
-        waiting = self._fresh.pop(name, None) or self._backlog.pop(name, None)
-        if waiting is None:
-            return None
-        self._count(name, waiting.size_bytes, -1)
-        return waiting.size_bytes
+        waiting = self._fresh.pop(name, None)
+        size_bytes = waiting.size_bytes if waiting else self._backlog.pop(name)
+        if size_bytes is not None:
+            self._count(name, size_bytes, -1)
+        return size_bytes
 
     def next(self, now_ms: int) -> ItemName | None:
         """Whose turn it is; the item stays in line until it leaves."""
@@ -63,7 +82,7 @@ class Line:
             name, waiting = next(iter(self._fresh.items()))
             if now_ms - waiting.since_ms < FRESH_MS:
                 return name
-            self._backlog[name] = self._fresh.pop(name)
+            self._backlog[name] = self._fresh.pop(name).size_bytes
         return next(iter(self._backlog), None)
 
     def oldest_start_ms(self) -> int | None:

@@ -13,7 +13,7 @@ from edge_agent.core.status import Proof
 from edge_agent.errors import LinkError, SpoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from edge_agent.clock import Clock
     from edge_agent.contract import Hello, Inventory, ItemName
@@ -26,6 +26,8 @@ _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _FEW_ITEMS: Final = 16
 """What is on its way at any time; more of them are a backlog, which goes first."""
+_PAGE: Final = 1000
+"""So many names are read in one go, which keeps nobody from the spool for long."""
 _PAUSE: Final = 50
 _LONGEST_PAUSE_MS: Final = 600_000
 """A link that comes and goes costs no more than a fiftieth of the time in comparisons."""
@@ -37,10 +39,12 @@ class _Shelf(Protocol):
     @property
     def run(self) -> str: ...
     @property
+    def scanned(self) -> bool: ...
+    @property
     def last(self) -> tuple[str, int] | None: ...
     def stats(self) -> SpoolStats: ...
-    def sent(self) -> list[ItemName]: ...
-    def unsend(self, name: ItemName) -> bool: ...
+    def sent(self, after: tuple[str, int], limit: int) -> list[ItemName]: ...
+    def unsend(self, run: str, sequence: int) -> bool: ...
 
 
 class _Centre(Protocol):
@@ -92,15 +96,21 @@ class Compare:
     def _begin(self) -> bool:
         """Whether a comparison has begun, because it was due."""
         now_ms = self._clock.monotonic_ms()
-        if now_ms < max(self._due_ms, self._rested_ms):
+        if now_ms < max(self._due_ms, self._rested_ms) or not self._shelf.scanned:
             return False
         if self._shelf.stats().backlog_items > _FEW_ITEMS and now_ms < self._due_ms + _HOUR_MS:
             return False
         self._look_back(self._centre.hello(self._shelf.run))
         self._begun_ms = now_ms
         self._due_ms = now_ms + round(_DAY_MS * (1 - random.random() / 8))  # noqa: S311 - spreads load
-        self._search, self._returned = Search(self._shelf.sent()), 0
+        self._search, self._returned = Search(self._sent()), 0
         return True
+
+    def _sent(self) -> Iterator[ItemName]:
+        place = "", -1
+        while names := self._shelf.sent(place, _PAGE):
+            yield from names
+            place = names[-1].run, names[-1].sequence
 
     def _look_back(self, hello: Hello) -> None:
         """If the centre knows of items that the disk has forgotten, that is said."""
@@ -119,8 +129,8 @@ class Compare:
         assert search is not None  # noqa: S101 - begun
         inventory = search.ask()
         if inventory is not None:
-            for name in search.learn(self._centre.differing(inventory)):
-                self._returned += self._shelf.unsend(name)
+            for run, sequence in search.learn(self._centre.differing(inventory)):
+                self._returned += self._shelf.unsend(run, sequence)
             return
         now_ms = self._clock.monotonic_ms()
         self._search, self._rested_ms = None, now_ms + min(_LONGEST_PAUSE_MS, _PAUSE * (now_ms - self._begun_ms))

@@ -69,8 +69,13 @@ class Index:
         return (len(held), range_digest(held)) == (part.count, part.digest)  # type: ignore[attr-defined]
 
 
-def missing(held: Iterable[ItemName], centre: Index) -> list[ItemName]:
-    search, found = Search(held), []
+def places(names: Iterable[ItemName]) -> list[tuple[str, int]]:
+    return [(name.run, name.sequence) for name in names]
+
+
+def missing(held: Iterable[ItemName], centre: Index) -> list[tuple[str, int]]:
+    search = Search(held)
+    found: list[tuple[str, int]] = []
     while inventory := search.ask():
         found += search.learn(centre.differing(inventory))
     return found
@@ -89,7 +94,7 @@ def test_what_the_centre_lacks_is_found_and_nothing_else(
         for names in (here, there)
     )
     found = missing(mine.values(), Index(theirs.values()))
-    assert sorted(found) == sorted(set(mine.values()) - set(theirs.values()))
+    assert sorted(found) == sorted(places(set(mine.values()) - set(theirs.values())))
     assert len(found) == len(set(found))
 
 
@@ -101,7 +106,7 @@ def test_a_hundred_thousand_equal_items_cost_a_few_hundred_bytes() -> None:
     assert len(centre.asked) == 2
     assert sum(len(asked.to_json()) for asked in centre.asked) < 400
     centre = Index(held[:70_000] + held[70_001:])
-    assert missing(held, centre) == [held[70_000]]
+    assert missing(held, centre) == [(RUN, 70_000)]
     assert sum(len(asked.to_json()) for asked in centre.asked) < 10_000
 
 
@@ -110,7 +115,7 @@ def test_no_question_is_larger_than_the_centre_takes() -> None:
     held = [item(sequence, f"{run:06d}aaaa") for run in range(1, 400) for sequence in range(3)]
     held += [item(sequence, "000400aaaa") for sequence in range(3000)]
     centre = Index([])
-    assert missing(held, centre) == held
+    assert missing(held, centre) == places(held)
     assert max(len(asked.ranges) for asked in centre.asked) == MAX_RANGES
     assert all(sum(part.count for part in asked.ranges) <= MAX_COMPARED for asked in centre.asked)
 
@@ -118,7 +123,7 @@ def test_no_question_is_larger_than_the_centre_takes() -> None:
 def test_two_files_under_one_sequence_are_no_reason_to_stop() -> None:
     """Somebody copied a file of another box into the spool."""
     held = [item(0), item(1, sha256="1" * 64), item(1), item(2)]
-    assert missing(held, Index([item(0), item(1, sha256="1" * 64)])) == [item(2)]
+    assert missing(held, Index([item(0), item(1, sha256="1" * 64)])) == [(RUN, 2)]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +189,7 @@ def test_what_the_centre_lacks_waits_again_and_the_rest_does_not(life: Life) -> 
     used_bytes = life.spool.stats().used_bytes
     life.compare()
     assert life.waiting() == [life.names[2]]
-    assert sorted(life.spool.sent()) == [*life.names[:2], *life.names[3:]]
+    assert sorted(life.spool.sent(("", -1), 99)) == [*life.names[:2], *life.names[3:]]
     with life.spool.open(life.names[2]) as file:
         assert file.read() == b"{}"
     ((kind, data),) = life.events
@@ -253,7 +258,7 @@ def test_what_was_dropped_or_taken_away_meanwhile_is_left_out(life: Life) -> Non
     gone.unlink()
     life.compare()
     assert life.waiting() == [life.names[0], *life.names[2:]]
-    assert not life.spool.unsend(life.names[1])
+    assert not life.spool.unsend(life.spool.run, 1)
     ((_, data),) = life.events
     assert data.returned == 4
 
@@ -268,6 +273,10 @@ def test_a_later_item_at_the_centre_is_said_once_and_not_hidden(life: Life, capl
     assert data.previous_run == "000009zzzz"
     assert "another box" in life.job.proof.detail
     assert len(caplog.records) == 1
+
+
+def test_a_run_that_began_without_its_disk_does_not_know() -> None:
+    assert step_back(("000007cccc", 1), "000000aaaa", None) is None
 
 
 def test_a_disk_that_lost_its_last_items_is_found_out_by_the_next_run(tmp_path: Path) -> None:
