@@ -67,6 +67,10 @@ class ClockQuality(StrEnum):
     UNSYNCED = "unsynced"
 
 
+Boot = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
+"""A tag of one boot of the host: the runs that have it share a monotonic clock."""
+
+
 class LossCause(StrEnum):
     """Why footage of an interval does not exist."""
 
@@ -501,6 +505,8 @@ class EventData(Message):
     `camera.lost`: `camera`, `cause`, `detail`, `from_at`. `camera.back`: `camera`.
     `spool.evicted`, `spool.quarantined`: `camera`, `from_at`, `to_at`, `cause`, `items`.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
+    `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
+    `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.
     """
 
     run: RunId
@@ -511,8 +517,13 @@ class EventData(Message):
     from_at: Instant | None = None
     to_at: Instant | None = None
     items: int | None = None
+    items_run: RunId | None = None
+    items_clock: ClockQuality | None = None
     before: str | None = None
     after: str | None = None
+    boot: Boot | None = None
+    clock: ClockQuality | None = None
+    wall_minus_monotonic_ms: int | None = None
 
 
 class Event(Message):
@@ -599,6 +610,8 @@ class Sample(Message):
 
 
 class Telemetry(Message):
-    """A batch of state messages, so that the history has no hole where MQTT had one."""
+    """A batch of state messages, so that the history has no hole where MQTT had one; all are dated by one clock."""
 
     samples: tuple[Sample, ...]
+    boot: Boot | None = None
+    wall_minus_monotonic_ms: int | None = None
