@@ -85,7 +85,8 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
             facts = read_facts(memoryview(data))
             if name.camera == NO_CAMERA:
                 raise ValueError("a segment belongs to a camera")
-            if max(facts.session, facts.media_start_ms // 1000, facts.gap_before_ms // 1000) >= 2**31:
+            times_s = (ms // 1000 for ms in (facts.media_start_ms, facts.gap_before_ms, facts.monotonic_ms))
+            if max(facts.session, *times_s) >= 2**31:
                 raise ValueError("the facts of the segment are out of range")
             return _Checked(
                 {
@@ -99,6 +100,7 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
                     "holes": json.dumps([(hole.offset_ms, hole.duration_ms) for hole in facts.holes])
                     if facts.holes
                     else None,
+                    "monotonic_ms": facts.monotonic_ms,
                 }
             )
         case ItemKind.EVENT:

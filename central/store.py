@@ -1,7 +1,7 @@
-"""The database: which sites, items, events and states there are. The only module with SQL.
+"""The database: which sites, items, events and states there are. Home of the SQL.
 
 SQLite (WAL, synchronous=FULL) and PostgreSQL behave alike here: what a method has written when it returns is durable.
-Every method raises StoreDown when the database does not answer.
+Every method raises StoreDown when the database does not answer. The rows come to date in `dating.py`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,19 @@ from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
 
-from central.core.timeline import Footage, SiteEvent, unix_ms
+from central.core.dating import Dating
+from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
+from central.dating import RunClock, bring_to_date, learn
 from central.errors import SettingsError, StoreDown
 from central.schema import events, items, sites, states
-from edge_agent.contract import Event, EventType, LossCause
+from edge_agent.contract import ClockQuality, Event, EventType, LossCause
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
+
+_MOST_MS: Final = 10**15
 
 _EARLIEST_MS: Final = 1_767_225_600_000
 """2026: a label before there was an agent is a wrong clock's, and no neighbour."""
@@ -80,6 +84,16 @@ class ItemRow:
     gap_cause: str | None = None
     gap_detail: str | None = None
     holes: str | None = None
+    monotonic_ms: int | None = None
+    label_ms: int | None = None
+    """What the name says, once another clock of the boot has had its say on `start_ms`."""
+
+    @property
+    def told(self) -> RunClock | None:
+        """What it tells of the clock of its run, if anything."""
+        if self.monotonic_ms is None or self.clock != ClockQuality.SYNCED or self.start_ms > self.stored_ms + FUTURE_MS:
+            return None
+        return RunClock(self.site, self.run, offset_ms=self.start_ms - self.monotonic_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +108,41 @@ class EventRow:
     camera: str | None
     received_ms: int
     body: str
+    boot: str | None = None
+    clock: str | None = None
+    monotonic_ms: int | None = None
+    label_ms: int | None = None
+    """When it says it was, once another clock of the boot has had its say on `time_ms`."""
 
     @classmethod
     def of(cls, site: str, event: Event, received_ms: int) -> Self:
         """The row of an event; ValueError when its id cannot be one."""
         if not (0 < len(event.id) <= 200 and event.id.isprintable()):
             raise ValueError("the id of an event has 1 to 200 printable characters")
+        time_ms, offset_ms = unix_ms(event.time), event.data.wall_minus_monotonic_ms
+        if offset_ms is not None and abs(offset_ms) > _MOST_MS:
+            raise ValueError("the clock of the event is out of range")
         return cls(
             site=site,
             event=event.id,
             type=event.type,
-            time_ms=unix_ms(event.time),
+            time_ms=time_ms,
             run=event.data.run,
             camera=event.data.camera,
             received_ms=received_ms,
             body=event.to_json().decode(),
+            boot=event.data.boot,
+            clock=event.data.clock,
+            monotonic_ms=None if offset_ms is None else time_ms - offset_ms,
         )
+
+    @property
+    def told(self) -> RunClock | None:
+        """What it tells of the clock of its run, if anything."""
+        proves = self.clock == ClockQuality.SYNCED and self.time_ms <= self.received_ms + FUTURE_MS
+        if proves and self.monotonic_ms is not None:
+            return RunClock(self.site, self.run, self.boot, self.time_ms - self.monotonic_ms)
+        return RunClock(self.site, self.run, self.boot) if self.boot else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +267,7 @@ class Store:
                 if there is not None:
                     first[site, run, sequence] = there
             self._add_events(connection, with_events)
+            self._bring_to_date(connection, [row for key, row in first.items() if key in new], with_events)
         stand = [first[row.site, row.run, row.sequence] for row in rows]
         return [(there, there is row) for there, row in zip(stand, rows, strict=True)]
 
@@ -272,6 +306,7 @@ class Store:
         """Add those events that are new."""
         with self._write() as connection:
             self._add_events(connection, rows)
+            self._bring_to_date(connection, [], rows)
 
     def _add_events(self, connection: sa.Connection, rows: Sequence[EventRow]) -> None:
         if rows:
@@ -279,6 +314,17 @@ class Store:
                 self._insert(events).on_conflict_do_nothing(index_elements=["site", "event"]),
                 [asdict(row) for row in rows],
             )
+
+    def _bring_to_date(
+        self, connection: sa.Connection, new_items: Iterable[ItemRow], new_events: Iterable[EventRow]
+    ) -> None:
+        """What the new rows tell of clocks is known, and what was labelled by a wrong one has its true time."""
+        new: list[ItemRow | EventRow] = [*new_items, *new_events]
+        news = learn(connection, self._insert, filter(None, (row.told for row in new)))
+        undated = {
+            (row.site, row.run) for row in new if row.monotonic_ms is not None and row.clock != ClockQuality.SYNCED
+        }
+        bring_to_date(connection, news, undated)
 
     def events(self, site: str | None, limit: int, before: int | None = None) -> list[tuple[int, EventRow]]:
         """The events that came last, newest first, with their numbers; those below `before` if given."""
@@ -299,7 +345,7 @@ class Store:
             EventType.SPOOL_EVICTED,
             EventType.SPOOL_QUARANTINED,
         )
-        query = sa.select(events.c.type, events.c.time_ms, events.c.body).where(
+        query = sa.select(events.c.time_ms, events.c.body).where(
             events.c.site == site,
             events.c.type.in_(explaining),
             sa.or_(
@@ -308,7 +354,15 @@ class Store:
             ),
         )
         with self._read() as connection:
-            return [SiteEvent.parse(row.body) for row in connection.execute(query)]
+            found = [SiteEvent.parse(row.body, row.time_ms) for row in connection.execute(query)]
+            owners = {event.unsynced_run for event in found if event.unsynced_run}
+            if not owners:
+                return found
+            starts = sa.select(events.c.run, events.c.time_ms - events.c.label_ms).where(
+                events.c.site == site, events.c.type == EventType.AGENT_STARTED, events.c.run.in_(owners)
+            )
+            late_ms = {run: late_ms for run, late_ms in connection.execute(starts) if late_ms is not None}
+            return [event.shifted(late_ms.get(event.unsynced_run or "", 0)) for event in found]
 
     # --- states ---
 
@@ -372,7 +426,7 @@ def _footage_columns() -> list[sa.Column[Any]]:
         items.c[name]
         for name in (
             *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
-            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms"),
+            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "clock", "label_ms"),
         )
     ]
 
@@ -380,8 +434,10 @@ def _footage_columns() -> list[sa.Column[Any]]:
 def _footage(row: sa.RowMapping) -> Footage:
     values = dict(row)
     cause, holes = values.pop("gap_cause"), values.pop("holes")
+    dating = Dating.of(values.pop("clock"), values["start_ms"], values.pop("label_ms"))
     return Footage(
         **values,
+        dating=dating,
         gap_cause=LossCause(cause) if cause else None,
         holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
     )

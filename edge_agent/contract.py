@@ -613,5 +613,4 @@ class Telemetry(Message):
     """A batch of state messages, so that the history has no hole where MQTT had one; all are dated by one clock."""
 
     samples: tuple[Sample, ...]
-    boot: Boot | None = None
     wall_minus_monotonic_ms: int | None = None

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from central.core.dating import Dating
 from central.core.timeline import Interval as CoreInterval
 from central.core.timeline import State
 from central.history import Day
@@ -113,6 +114,10 @@ class Interval(_Answer):
     state: Literal["recorded", "pending", "lost", "unknown"]
     cause: LossCause | None
     detail: str
+    dating: Dating | None = Field(
+        description="How the time of what is recorded is known: by a clock that was right, counted back once the clock"
+        " of the site was right again, or by a clock that nobody vouched for"
+    )
 
     @classmethod
     def of(cls, interval: CoreInterval) -> Interval:
@@ -124,6 +129,7 @@ class Interval(_Answer):
             state=state,
             cause=interval.cause,
             detail=interval.detail or detail,
+            dating=interval.dating,
         )
 
 

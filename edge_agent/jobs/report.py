@@ -106,9 +106,7 @@ class Report:
         duration_ms = self._begun.monotonic_ms - begun.monotonic_ms
         if not samples:
             return
-        body = Telemetry(
-            samples=tuple(samples), boot=self._clock.boot, wall_minus_monotonic_ms=begun.offset_ms
-        ).to_json()
+        body = Telemetry(samples=tuple(samples), wall_minus_monotonic_ms=begun.offset_ms).to_json()
         try:
             self._shelf.add(ItemKind.TELEMETRY, None, begun.now_ms, duration_ms, begun.quality, body)
         except SpoolError as error:
