@@ -9,12 +9,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from central.core.dating import proven_offset, true_ms
-from central.schema import UNDATED, events, items, runs
+from central.schema import UNDATED, events, items, runs, samples
 
 _LOCK: Final = 7_467_727
 """Any number; on PostgreSQL, who learns of a clock and who brings rows to date take turns."""
 
-_TIMES: Final = ((items, items.c.start_ms), (events, events.c.time_ms))
+_TIMES: Final = ((items, items.c.start_ms), (events, events.c.time_ms), (samples, samples.c.at_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,13 @@ def _mates(connection: sa.Connection, site: str, run: str) -> list[RunClock]:
     return [RunClock(**row) for row in connection.execute(query).mappings()]
 
 
+def _taken(row: sa.BindParameter[int], at_ms: sa.BindParameter[int]) -> sa.Exists:
+    """Whether another sample of that group is at the moment to which the row is to move."""
+    mine, other = samples.alias("mine"), samples.alias("other")
+    same = [mine.c[name] == other.c[name] for name in ("site", "topic", "camera")]
+    return sa.exists().where(mine.c.id == row, *same, other.c.at_ms == at_ms, other.c.id != row)
+
+
 def _date(connection: sa.Connection, site: str, run: str, offset_ms: int) -> None:
     for table, time in _TIMES:
         undated = sa.select(table.c.id, time, table.c.monotonic_ms, table.c.clock).where(
@@ -89,6 +96,8 @@ def _date(connection: sa.Connection, site: str, run: str, offset_ms: int) -> Non
         ]
         if dated:
             update = sa.update(table).where(table.c.id == sa.bindparam("row"))
+            if table is samples:
+                update = update.where(~_taken(sa.bindparam("row"), sa.bindparam("at")))
             connection.execute(
                 update.values({time: sa.bindparam("at"), table.c.label_ms: sa.bindparam("label")}), dated
             )

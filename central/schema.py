@@ -114,3 +114,22 @@ states = Table(
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("site", "topic", "camera"),
 )
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=True),
+    Column("site", String(32), nullable=False),
+    Column("topic", String(16), nullable=False),
+    Column("camera", String(32), nullable=False),  # empty where the topic has none
+    Column("at_ms", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    # By which clock it is dated; null where somebody vouched for that clock, and in live copies.
+    Column("run", String(10)),
+    Column("clock", String(16)),
+    Column("monotonic_ms", BigInteger),
+    Column("label_ms", BigInteger),
+    Index("samples_identity", "site", "topic", "camera", "at_ms", unique=True),
+    Index("samples_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+)

@@ -27,19 +27,19 @@ from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
 
+from central import telemetry
 from central.core.dating import Dating
 from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
 from central.dating import RunClock, bring_to_date, learn
 from central.errors import SettingsError, StoreDown
 from central.schema import events, items, sites, states
+from central.telemetry import Point, SampleRow
 from edge_agent.contract import ClockQuality, Event, EventType, LossCause
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
-
-_MOST_MS: Final = 10**15
 
 _EARLIEST_MS: Final = 1_767_225_600_000
 """2026: a label before there was an agent is a wrong clock's, and no neighbour."""
@@ -120,8 +120,6 @@ class EventRow:
         if not (0 < len(event.id) <= 200 and event.id.isprintable()):
             raise ValueError("the id of an event has 1 to 200 printable characters")
         time_ms, offset_ms = unix_ms(event.time), event.data.wall_minus_monotonic_ms
-        if offset_ms is not None and abs(offset_ms) > _MOST_MS:
-            raise ValueError("the clock of the event is out of range")
         return cls(
             site=site,
             event=event.id,
@@ -247,10 +245,12 @@ class Store:
 
     # --- items ---
 
-    def add_items(self, rows: Sequence[ItemRow], with_events: Sequence[EventRow]) -> list[tuple[ItemRow, bool]]:
+    def add_items(
+        self, rows: Sequence[ItemRow], with_events: Sequence[EventRow], with_samples: Sequence[SampleRow] = ()
+    ) -> list[tuple[ItemRow, bool]]:
         """What stands under the identity of each row, and whether it is that row, new. Durable on return.
 
-        The events are added too, where they are new.
+        The events and samples are added too, where they are new.
         """
         if not rows:
             return []
@@ -267,7 +267,9 @@ class Store:
                 if there is not None:
                     first[site, run, sequence] = there
             self._add_events(connection, with_events)
-            self._bring_to_date(connection, [row for key, row in first.items() if key in new], with_events)
+            telemetry.add(connection, self._insert, with_samples)
+            new_items = [row for key, row in first.items() if key in new]
+            self._bring_to_date(connection, [*new_items, *with_events], with_samples)
         stand = [first[row.site, row.run, row.sequence] for row in rows]
         return [(there, there is row) for there, row in zip(stand, rows, strict=True)]
 
@@ -306,7 +308,7 @@ class Store:
         """Add those events that are new."""
         with self._write() as connection:
             self._add_events(connection, rows)
-            self._bring_to_date(connection, [], rows)
+            self._bring_to_date(connection, rows, [])
 
     def _add_events(self, connection: sa.Connection, rows: Sequence[EventRow]) -> None:
         if rows:
@@ -316,13 +318,14 @@ class Store:
             )
 
     def _bring_to_date(
-        self, connection: sa.Connection, new_items: Iterable[ItemRow], new_events: Iterable[EventRow]
+        self, connection: sa.Connection, rows: Sequence[ItemRow | EventRow], with_samples: Sequence[SampleRow]
     ) -> None:
-        """What the new rows tell of clocks is known, and what was labelled by a wrong one has its true time."""
-        new: list[ItemRow | EventRow] = [*new_items, *new_events]
-        news = learn(connection, self._insert, filter(None, (row.told for row in new)))
+        """What the rows tell of clocks is known, and what was labelled by a wrong one has its true time."""
+        news = learn(connection, self._insert, filter(None, (row.told for row in rows)))
         undated = {
-            (row.site, row.run) for row in new if row.monotonic_ms is not None and row.clock != ClockQuality.SYNCED
+            (row.site, row.run)
+            for row in (*rows, *with_samples)
+            if row.run is not None and row.monotonic_ms is not None and row.clock != ClockQuality.SYNCED
         }
         bring_to_date(connection, news, undated)
 
@@ -366,8 +369,8 @@ class Store:
 
     # --- states ---
 
-    def put_states(self, rows: Sequence[StateRow]) -> None:
-        """Each row is now the latest of its topic."""
+    def put_states(self, rows: Sequence[StateRow], with_samples: Sequence[SampleRow] = ()) -> None:
+        """Each row is now the latest of its topic; the samples are in the history."""
         if not rows:
             return
         statement = self._insert(states)
@@ -377,6 +380,7 @@ class Store:
                 statement.on_conflict_do_update(index_elements=["site", "topic", "camera"], set_=update),
                 [asdict(row) for row in rows],
             )
+            telemetry.add(connection, self._insert, with_samples)
 
     def states(self, site: str | None = None) -> list[StateRow]:
         """The latest state messages, of one site or of all."""
@@ -385,6 +389,22 @@ class Store:
             query = query.where(states.c.site == site)
         with self._read() as connection:
             return [StateRow(**row) for row in connection.execute(query).mappings()]
+
+    # --- samples ---
+
+    def points(self, site: str, topic: str, camera: str, from_ms: int, to_ms: int, most: int) -> list[Point]:
+        """What the site told of that group in the interval, thinned to so many points."""
+        with self._read() as connection:
+            return telemetry.points(connection, site, topic, camera, from_ms, to_ms, most)
+
+    def forget_samples(self, before_ms: int) -> int:
+        """Some of what came before that moment is gone from the history; how many rows, 0 when nothing is left."""
+        with self._read() as connection:
+            rows = telemetry.expired(connection, before_ms)
+        if rows:
+            with self._write() as connection:
+                telemetry.forget(connection, rows)
+        return len(rows)
 
 
 def _engine(address: sa.URL) -> sa.Engine:

@@ -71,6 +71,10 @@ Boot = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
 """A tag of one boot of the host: the runs that have it share a monotonic clock."""
 
 
+OffsetMs = Annotated[int, Field(ge=-(10**15), le=10**15)]
+"""The time of day minus the monotonic clock of a host."""
+
+
 class LossCause(StrEnum):
     """Why footage of an interval does not exist."""
 
@@ -523,7 +527,7 @@ class EventData(Message):
     after: str | None = None
     boot: Boot | None = None
     clock: ClockQuality | None = None
-    wall_minus_monotonic_ms: int | None = None
+    wall_minus_monotonic_ms: OffsetMs | None = None
 
 
 class Event(Message):
@@ -613,4 +617,4 @@ class Telemetry(Message):
     """A batch of state messages, so that the history has no hole where MQTT had one; all are dated by one clock."""
 
     samples: tuple[Sample, ...]
-    wall_minus_monotonic_ms: int | None = None
+    wall_minus_monotonic_ms: OffsetMs | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -178,6 +178,25 @@ class CompletenessRow(_Answer):
             lost_s={cause: ms / 1000 for cause, ms in tally.lost_ms},
             unexplained_s=tally.unexplained_ms / 1000,
         )
+
+
+class HistoryPoint(_Answer):
+    """What a site told of itself at one moment."""
+
+    at: Instant
+    dating: Dating
+    values: dict[str, Any] = Field(description="The message as in the contract, without `at` and what was not known")
+
+
+class History(_Answer):
+    """What a site told of one group, in order of time."""
+
+    site: str
+    group: str
+    camera: str | None
+    from_at: Instant = Field(alias="from")
+    to_at: Instant = Field(alias="to")
+    points: tuple[HistoryPoint, ...]
 
 
 class Completeness(_Answer):
