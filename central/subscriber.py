@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 _TOPICS_PER_SITE: Final = 72
 _EVENTS_WAITING: Final = 10_000
 _SAMPLES_WAITING: Final = 10_000
+_LIVE_MS: Final = 60_000
 _FLUSH_S: Final = 0.2
 _HANDSHAKE_S: Final = 5.0
 _RETRY_S: Final = 2.0
@@ -221,7 +222,8 @@ class Subscriber:
             self._topics[address.site] += known is None
             self._latest[key] = body
             self._states[key] = StateRow(*key, received_ms=now_ms, body=body)
-            if not isinstance(message, Presence):
+            # What is not of now may be of a wrong clock; its copy in the spool says by which.
+            if not isinstance(message, Presence) and abs(said_at_ms(message) - now_ms) <= _LIVE_MS:
                 self._samples.append(SampleRow.of(*key, message, now_ms))
 
     def _say(self, kind: str, more: str = "") -> None:

@@ -60,8 +60,13 @@ def newest(site: Site) -> str:
     return max(ItemName.parse(path.name).run for path in (site.spool / "sent").iterdir())
 
 
-def asked(city: City, what: str, from_at: datetime, to_at: datetime) -> Any:
-    return city.api(f"{what}?from={quote(from_at.isoformat())}&to={quote(to_at.isoformat())}")
+def asked(city: City, what: str, from_at: datetime, to_at: datetime, more: str = "") -> Any:
+    return city.api(f"{what}?from={quote(from_at.isoformat())}&to={quote(to_at.isoformat())}{more}")
+
+
+def history(city: City, from_at: datetime, to_at: datetime) -> list[dict[str, Any]]:
+    points: list[dict[str, Any]] = asked(city, "/sites/aloha/history", from_at, to_at, "&group=power")["points"]
+    return points
 
 
 def intervals(city: City, from_at: datetime, to_at: datetime) -> list[tuple[str, str | None, str | None]]:
@@ -130,12 +135,15 @@ def test_two_lives_in_the_past_are_dated_once_the_second_hears_of_the_true_time(
     ][: sum(state == "recorded" for state, *_ in found)]  # fmt: skip
     for row in city.api("/completeness")["rows"]:
         assert row["unexplained_s"] == 0
+    assert [point["dating"] for point in history(city, past - timedelta(days=1), past + timedelta(days=1))] == []
+    told = [point["dating"] for point in history(city, begin, end)]
+    assert set(told) == {"afterwards", "clock"}
     movie = tmp_path / "film.mp4"
-    told = json.loads(
+    exported = json.loads(
         city.central("export", site.id, "north", begin.isoformat(), end.isoformat(), "-o", movie, "--json")
     )
-    assert {part["dating"] for part in told["parts"]} == {"afterwards", "clock"}
-    assert datetime.fromisoformat(told["parts"][0]["from_at"]) > begin
+    assert {part["dating"] for part in exported["parts"]} == {"afterwards", "clock"}
+    assert datetime.fromisoformat(exported["parts"][0]["from_at"]) > begin
 
 
 def test_steps_of_the_clock_cost_nothing(city: City, shim: ClockShim) -> None:
