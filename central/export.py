@@ -20,7 +20,7 @@ from av.stream import Stream
 
 from central.archive import Archive
 from central.core.dating import Dating
-from central.core.timeline import Footage, State, place
+from central.core.timeline import Footage, State, place, played
 from central.errors import CentralError, NothingThere
 from central.history import camera_timeline
 from central.store import Store
@@ -78,7 +78,7 @@ def export(
     NothingThere when there is no footage; CentralError when the format of the picture changes within the interval or
     the file cannot be written; StoreDown, ArchiveDown.
     """
-    footage = place(store.footage(site, camera, from_ms, to_ms))
+    footage = played(place(store.footage(site, camera, from_ms, to_ms)))
     placed = [p for p in footage if p.start_ms < to_ms and p.end_ms > from_ms]
     if not placed:
         raise NothingThere(

@@ -190,6 +190,27 @@ def place(footage: Iterable[Footage]) -> list[Placed]:
     return sorted(placed, key=lambda p: (p.start_ms, p.footage.run, p.footage.sequence))
 
 
+def played(placed: Iterable[Placed]) -> list[Placed]:
+    """Placed segments as they are played: runs that claim the same time one after the other, in their true order.
+
+    Their order is known even where a clock that nobody vouched for has labelled them as if they were one.
+    """
+    order: list[Placed] = []
+    cluster: list[Placed] = []
+    until_ms = 0
+    for segment in placed:
+        if segment.start_ms >= until_ms:
+            order += sorted(cluster, key=_by_run)
+            cluster = []
+        cluster.append(segment)
+        until_ms = max(until_ms, segment.end_ms)
+    return order + sorted(cluster, key=_by_run)
+
+
+def _by_run(placed: Placed) -> tuple[str, int]:
+    return placed.footage.run, placed.start_ms
+
+
 def timeline(
     camera: str,
     from_ms: int,

@@ -16,11 +16,13 @@ import pytest
 from edge_agent.contract import ItemKind, ItemName, read_facts
 from tests.rig.city import City, Site
 from tests.rig.clock_shim import ClockShim
+from tests.rig.parts import require_root
 from tests.rig.processes import until
 
 SCENE: Final = {"id": "north", "source": "scene", "segment_s": 1, "snapshot_s": 0}
 MONTHS_S: Final = 200 * 86_400
 YEARS_S: Final = 3650 * 86_400
+UP_S: Final = 500 * 86_400
 
 
 @pytest.fixture
@@ -74,9 +76,12 @@ def intervals(city: City, from_at: datetime, to_at: datetime) -> list[tuple[str,
     return [(i["state"], i["cause"], i["dating"]) for i in found if i["detail"] != "before the first footage"]
 
 
-def assert_true_times(city: City, site: Site, from_at: datetime, to_at: datetime) -> None:
-    """Each segment of the archive plays at the time at which it was recorded: host and test share a monotonic clock."""
-    offset_s = time.time() - time.monotonic()
+def assert_true_times(city: City, site: Site, from_at: datetime, to_at: datetime, up_s: float = 0) -> None:
+    """Each segment of the archive plays at the time at which it was recorded.
+
+    The site's monotonic clock, which says when that was, is `up_s` ahead of ours.
+    """
+    offset_s = time.time() - time.monotonic() - up_s
     facts = {(name.run, name.sequence): read_facts(path.read_bytes()) for name, path in footage(city, site)}
     truth = {identity: told.monotonic_ms / 1000 + offset_s for identity, told in facts.items()}
     assert shown_times(city, from_at, to_at) == pytest.approx(
@@ -144,6 +149,18 @@ def test_two_lives_in_the_past_are_dated_once_the_second_hears_of_the_true_time(
     )
     assert {part["dating"] for part in exported["parts"]} == {"afterwards", "clock"}
     assert datetime.fromisoformat(exported["parts"][0]["from_at"]) > begin
+
+
+def test_a_host_that_is_up_for_years(city: City) -> None:
+    """Its monotonic clock is beyond what 32 bits count in milliseconds or hundredths of a second."""
+    require_root()
+    days = ("--monotonic", str(UP_S), "--boottime", str(UP_S))
+    site = city.enrol("aloha", "Aloha", [SCENE], prefix=["unshare", "--time", *days])
+    begin = datetime.now(UTC)
+    site.agent.start()
+    arrives(city, site)
+    end = lives_again(city, site)
+    assert_true_times(city, site, begin, end, up_s=UP_S)
 
 
 def test_steps_of_the_clock_cost_nothing(city: City, shim: ClockShim) -> None:
