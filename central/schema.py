@@ -99,7 +99,10 @@ events = Table(
     Column("clock", String(16)),
     Column("monotonic_ms", BigInteger),
     Column("label_ms", BigInteger),
+    # Where the footage ended that it tells of, as far as that is known; null for other kinds.
+    Column("until_ms", BigInteger),
     Index("events_identity", "site", "event", unique=True),
+    Index("events_until", "site", "until_ms"),
     Index("events_timeline", "site", "type", "time_ms"),
     Index("events_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
 )

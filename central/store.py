@@ -41,6 +41,12 @@ _MIGRATION_LOCK: Final = 7_467_726
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
 
+_LOSSES_THAT_REACH_BACK: Final = 64
+"""What one camera lost does not overlap: of what ended after an interval only the next of each camera began in it."""
+
+_GONE: Final = (EventType.SPOOL_EVICTED, EventType.SPOOL_QUARANTINED)
+"""What tells of footage long after it was recorded."""
+
 _EARLIEST_MS: Final = 1_767_225_600_000
 """2026: a label before there was an agent is a wrong clock's, and no neighbour."""
 
@@ -113,6 +119,8 @@ class EventRow:
     monotonic_ms: int | None = None
     label_ms: int | None = None
     """When it says it was, once another clock of the boot has had its say on `time_ms`."""
+    until_ms: int | None = None
+    """Where the footage ended that it says is gone, unless the clock that labelled it was wrong."""
 
     @classmethod
     def of(cls, site: str, event: Event, received_ms: int) -> Self:
@@ -132,6 +140,7 @@ class EventRow:
             boot=event.data.boot,
             clock=event.data.clock,
             monotonic_ms=None if offset_ms is None else time_ms - offset_ms,
+            until_ms=_until_ms(event),
         )
 
     @property
@@ -141,6 +150,11 @@ class EventRow:
         if proves and self.monotonic_ms is not None:
             return RunClock(self.site, self.run, self.boot, self.time_ms - self.monotonic_ms)
         return RunClock(self.site, self.run, self.boot) if self.boot else None
+
+
+def _until_ms(event: Event) -> int | None:
+    told = event.type in _GONE and event.data.items_clock is not ClockQuality.UNSYNCED
+    return unix_ms(event.data.to_at) if told and event.data.to_at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,24 +354,23 @@ class Store:
             return [(row.pop("id"), EventRow(**row)) for row in map(dict, connection.execute(query).mappings())]
 
     def timeline_events(self, site: str, from_ms: int, to_ms: int, runs: Iterable[str]) -> list[SiteEvent]:
-        """The events that explain holes: those of the interval, and the starts of those runs whenever they were."""
-        explaining = (
-            EventType.AGENT_STARTED,
-            EventType.CAMERA_LOST,
-            EventType.CAMERA_BACK,
-            EventType.SPOOL_EVICTED,
-            EventType.SPOOL_QUARANTINED,
-        )
-        query = sa.select(events.c.time_ms, events.c.body).where(
-            events.c.site == site,
-            events.c.type.in_(explaining),
-            sa.or_(
-                events.c.time_ms.between(from_ms, to_ms),
-                sa.and_(events.c.type == EventType.AGENT_STARTED, events.c.run.in_(list(runs))),
-            ),
+        """The events that explain holes: those of the interval, and the starts of those runs whenever they were.
+
+        Of footage that is gone, those that tell of the interval.
+        """
+        started = EventType.AGENT_STARTED
+        kind, time, until = events.c.type, events.c.time_ms, events.c.until_ms
+        of_site = sa.select(time, events.c.body).where(events.c.site == site)
+        gone = of_site.where(kind.in_(_GONE))
+        queries = (
+            of_site.where(kind.in_((started, EventType.CAMERA_LOST, EventType.CAMERA_BACK)), _within(from_ms, to_ms)),
+            of_site.where(kind == started, events.c.run.in_(list(runs)), ~_within(from_ms, to_ms)),
+            gone.where(until.between(from_ms, to_ms)),
+            gone.where(until > to_ms).order_by(until).limit(_LOSSES_THAT_REACH_BACK),
+            gone.where(until.is_(None), time >= from_ms),
         )
         with self._read() as connection:
-            found = [SiteEvent.parse(row.body, row.time_ms) for row in connection.execute(query)]
+            found = [SiteEvent.parse(row.body, row.time_ms) for query in queries for row in connection.execute(query)]
             owners = {event.unsynced_run for event in found if event.unsynced_run}
             if not owners:
                 return found
@@ -425,6 +438,10 @@ def _engine(address: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _within(from_ms: int, to_ms: int) -> sa.ColumnElement[bool]:
+    return events.c.time_ms.between(from_ms, to_ms)
 
 
 def _by_identity(site: str, run: str, sequence: int) -> sa.Select[Any]:

@@ -27,4 +27,6 @@ def upgrade() -> None:
     op.add_column("events", sa.Column("clock", sa.String(16)))
     op.add_column("events", sa.Column("monotonic_ms", sa.BigInteger))
     op.add_column("events", sa.Column("label_ms", sa.BigInteger))
+    op.add_column("events", sa.Column("until_ms", sa.BigInteger))
+    op.create_index("events_until", "events", ["site", "until_ms"])
     op.create_index("events_undated", "events", ["site", "run"], sqlite_where=_UNDATED, postgresql_where=_UNDATED)
