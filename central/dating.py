@@ -27,6 +27,11 @@ class RunClock:
     offset_ms: int | None = None
     """The time of day minus the monotonic clock, where somebody vouched for the former."""
 
+    @property
+    def kind(self) -> tuple[str, str, bool, bool]:
+        """What it tells, whatever the values: the first that is told of a run stands."""
+        return self.site, self.run, self.boot is not None, self.offset_ms is not None
+
 
 def learn(connection: sa.Connection, insert: Callable[[sa.Table], Any], told: Iterable[RunClock]) -> set[RunClock]:
     """What is told is known; the runs of which it was news."""

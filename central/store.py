@@ -44,6 +44,8 @@ _LONGEST_SEGMENT_MS: Final = 3_600_000
 _LOSSES_THAT_REACH_BACK: Final = 64
 """What one camera lost does not overlap: of what ended after an interval only the next of each camera began in it."""
 
+_REMEMBERED: Final = 10_000
+
 _GONE: Final = (EventType.SPOOL_EVICTED, EventType.SPOOL_QUARANTINED)
 """What tells of footage long after it was recorded."""
 
@@ -173,6 +175,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._old_news: set[tuple[str, str, bool, bool]] = set()
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
 
     @classmethod
@@ -335,7 +338,12 @@ class Store:
         self, connection: sa.Connection, rows: Sequence[ItemRow | EventRow], with_samples: Sequence[SampleRow]
     ) -> None:
         """What the rows tell of clocks is known, and what was labelled by a wrong one has its true time."""
-        news = learn(connection, self._insert, filter(None, (row.told for row in rows)))
+        told = [clock for row in rows if (clock := row.told) and clock.kind not in self._old_news]
+        news = learn(connection, self._insert, told)
+        if told and not news:  # so it stands in the database, and need not be said again
+            if len(self._old_news) > _REMEMBERED:
+                self._old_news.clear()
+            self._old_news.update(clock.kind for clock in told)
         undated = {
             (row.site, row.run)
             for row in (*rows, *with_samples)
