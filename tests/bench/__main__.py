@@ -13,11 +13,12 @@ from typing import Final
 
 import pytest
 
-from tests.bench import ingest, record, spool
+from tests.bench import history, ingest, record, spool
 from tests.bench.report import REPORT, Finding, show, write
 
 MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {
     "record": record.measure,
+    "history": history.measure,
     "ingest": ingest.measure,
     "spool": spool.measure,
 }
