@@ -1,8 +1,8 @@
 """Power cuts under the centre: database and archive on the disk, clients that send as fast as they can.
 
 A client keeps its receipts outside the disk, and sends again what has none, as an agent does. After each cut the disk
-is read before the centre may: every receipt has its row and its object, every row its object, whole, and the database
-is sound. Then the centre must come back by itself.
+is read before the centre may: every receipt has its row and its object, every row its object, whole, the database is
+sound, and no password is empty. Then the centre must come back by itself.
 """
 
 from __future__ import annotations
@@ -262,6 +262,9 @@ class _Ordeal:
     def _look(self, number: int) -> bool:
         """What is on the disk after the cut of that number, before any centre sees it; whether one can go on."""
         receipts = self._receipts()
+        for file in self._home.glob("broker/*.password"):
+            if not file.read_text().strip():
+                self._fail(number, f"{file.name} is empty: whoever wants to may read along")
         try:
             rows = self._rows()
         except sqlite3.DatabaseError as error:
