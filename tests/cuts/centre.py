@@ -1,5 +1,7 @@
 """Power cuts under the centre: database and archive on the disk, clients that send as fast as they can.
 
+Its first minutes are cut, too: while it makes its tables and gets to know its site.
+
 A client keeps its receipts outside the disk, and sends again what has none, as an agent does. After each cut the disk
 is read before the centre may: every receipt has its row and its object, every row its object, whole, the database is
 sound, and no password is empty. Then the centre must come back by itself.
@@ -9,19 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import random
 import shutil
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from central.enrolment import enrol
-from central.store import Store
 from edge_agent.contract import (
     ITEM_PATH,
     Event,
@@ -46,6 +48,9 @@ from tests.rig.segments import make_item, make_segment
 _SITE: Final = "tugu-muda"
 _START_MS: Final = 1_795_000_000_000
 _CLIENTS: Final = 4
+_BIRTHS: Final = 0.2
+"""How many cuts come before it has ever served; it is `early` then, too."""
+_BIRTH_WRITES: Final = 40
 _EARLY: Final = 0.3
 """How many cuts come while the centre recovers from the one before."""
 _EARLY_WRITES: Final = 25
@@ -132,25 +137,20 @@ class _Ordeal:
         self._seed, self._folder, self._disk, self._victim = seed, folder, disk, victim
         self._dice = random.Random(seed)
         self._home = disk.mount_point / "centre"
-        port = free_port()
+        self._port = free_port()
         self._config = folder / "centre.toml"
         self._config.write_text(
             to_toml(
                 {
                     "directory": str(self._home),
-                    "agent_listen": f"127.0.0.1:{port}",
+                    "agent_listen": f"127.0.0.1:{self._port}",
                     "console_listen": "127.0.0.1:0",
                     "reserve_bytes": 0,
-                    "broker": {"listen": "127.0.0.1:0"},
+                    "broker": {"listen": f"127.0.0.1:{free_port()}"},
                 }
             )
         )
-        self._disk.mount()
-        self._home.mkdir()
-        with closing(Store.open(f"sqlite:///{self._home}/central.sqlite")) as store:
-            token = enrol(store, _SITE, "Tugu Muda", None, None, renew=False)
-        self._disk.power_on()
-        self._clients = [_Client(number, port, token) for number in range(_CLIENTS)]
+        self._clients: list[_Client] = []
         self._cuts: list[Cut] = []
         self._early = 0
         self._back_s: list[float] = []
@@ -168,11 +168,13 @@ class _Ordeal:
 
     def run(self, cuts: int) -> Outcome:
         begun_s = time.monotonic()
-        for number in range(cuts):
-            if not self._live(number):
-                break
-        else:
-            self._last_life()
+        births = round(cuts * _BIRTHS)
+        for number in range(births):
+            self._be_born(number)
+        if (token := self._enrol()) is not None:
+            self._clients = [_Client(number, self._port, token) for number in range(_CLIENTS)]
+            if all(self._live(number) for number in range(births, cuts)):
+                self._last_life()
         took_s = time.monotonic() - begun_s
         receipts = self._receipts()
         return Outcome(
@@ -200,6 +202,54 @@ class _Ordeal:
 
     # --- lives ---
 
+    def _be_born(self, number: int) -> None:
+        """The site is enrolled at a centre that has no tables yet, or half of them, and the power goes."""
+        dice, disk = self._dice, self._disk
+        root = disk.mount()
+        if dice.random() < 0.5:
+            shutil.rmtree(self._home, ignore_errors=True)
+            subprocess.run(["sync", "--file-system", root], check=True)
+        seed = dice.getrandbits(32)
+        disk.arm(dice.randint(1, _BIRTH_WRITES), seed)
+        life, _ = self._enroller(number)
+        until(lambda: life.ended is not None or disk.tally.cut, _START_S, "enrolled, or cut", every_s=0.01)
+        is_known = life.ended == 0
+        if not is_known and disk.tally.cut is None:
+            self._fail(number - 1, f"nobody can be enrolled: exit code {life.ended}")
+        disk.cut(seed)
+        life.end()
+        cut = disk.tally.cut
+        assert cut is not None
+        self._cuts.append(cut)
+        self._early += 1
+        disk.power_on()
+        disk.mount()
+        try:
+            if is_known and self._query("select site from sites") != [(_SITE,)]:
+                self._fail(number, "enrolled, and not known")
+        except sqlite3.DatabaseError as error:
+            self._fail(number, f"the database is not sound: {error}")
+        disk.unmount()
+
+    def _enrol(self) -> str | None:
+        """The site's token, at last; None when there is nothing to go on with."""
+        self._disk.mount()
+        life, words = self._enroller(len(self._cuts))
+        until(lambda: life.ended is not None, _START_S, "enrolled")
+        if life.ended != 0:
+            self._fail(len(self._cuts) - 1, f"nobody can be enrolled: exit code {life.ended}")
+            return None
+        self._disk.power_on()
+        token: str = json.loads(words.read_text())["token"]
+        return token
+
+    def _enroller(self, number: int) -> tuple[Life, Path]:
+        words = self._folder / f"enrol-{number}"
+        return Life(lives.central, words, "enrol", _SITE, "--renew", "--json", "--config", self._config), words
+
+    def _serve(self) -> Life:
+        return Life(lives.central, self._folder / "centre.log", "serve", "--config", self._config)
+
     def _live(self, number: int) -> bool:
         """One life, its end, and a look at the disk; false when there is nothing to go on with."""
         dice, disk = self._dice, self._disk
@@ -210,7 +260,7 @@ class _Ordeal:
             disk.arm(dice.randint(1, _EARLY_WRITES), seed)
         before = len(self._receipts())
         started_s = time.monotonic()
-        life = Life(lives.centre, self._folder / "centre.log", self._config)
+        life = self._serve()
         while len(self._receipts()) == before and disk.tally.cut is None:
             if life.ended is not None or time.monotonic() - started_s > _START_S:
                 self._fail(number - 1, f"the centre did not come back: exit code {life.ended}")
@@ -239,7 +289,7 @@ class _Ordeal:
         """The power stays; every client gets its receipt, and the centre stops in good order."""
         number = len(self._cuts) - 1
         self._disk.mount()
-        life = Life(lives.centre, self._folder / "centre.log", self._config)
+        life = self._serve()
         marks = [len(client.receipts) for client in self._clients]
 
         def each_got_one() -> bool:
@@ -284,24 +334,25 @@ class _Ordeal:
         return True
 
     def _rows(self) -> dict[str, tuple[str, str]]:
-        """Name of each item that has a row, to its object and hash; DatabaseError when the database is not sound.
+        """Name of each item that has a row, to its object and hash; DatabaseError when the database is not sound."""
+        columns = "run, sequence, kind, camera, start_ms, duration_ms, clock, sha256, object"
+        rows = self._query(f"select {columns} from items")  # noqa: S608
+        return {
+            str(ItemName(run, number, ItemKind(kind), *labels)): (key, labels[-1])
+            for run, number, kind, *labels, key in rows
+        }
 
-        A copy is opened, so that the centre itself is the first to recover the original.
-        """
+    def _query(self, query: str) -> list[Any]:
+        """The answer of a copy of the database, so that the centre itself is the first to recover the original."""
         copy = self._folder / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
         for file in self._home.glob("central.sqlite*"):
             shutil.copy(file, copy)
-        columns = "run, sequence, kind, camera, start_ms, duration_ms, clock, sha256, object"
         with closing(sqlite3.connect(copy / "central.sqlite")) as store:
             if (verdict := store.execute("pragma integrity_check").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(verdict)
-            rows = store.execute(f"select {columns} from items").fetchall()  # noqa: S608
-        return {
-            str(ItemName(run, number, ItemKind(kind), *labels)): (key, labels[-1])
-            for run, number, kind, *labels, key in rows
-        }
+            return store.execute(query).fetchall()
 
     def _files(self) -> Iterator[Path]:
         return (path for path in (self._home / "archive").rglob("*") if path.is_file())

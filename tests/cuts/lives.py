@@ -87,9 +87,9 @@ def agent(config: Path, journal: Path) -> None:
     __main__.main()
 
 
-def centre(config: Path) -> None:
-    """`central serve`."""
+def central(*arguments: str | Path) -> None:
+    """`central` with these arguments."""
     from central import __main__
 
-    sys.argv = ["central", "serve", "--config", str(config)]
+    sys.argv = ["central", *map(str, arguments)]
     __main__.main()

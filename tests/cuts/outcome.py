@@ -13,8 +13,9 @@ from typing import Self
 class Outcome:
     """One batch: the same disk, cut again and again.
 
-    `victim` is who writes there. A cut is `early` when it came before that life had recorded or received anything, so
-    while it was recovering from the cut before. It `dropped` data when the disk lost sectors of its cache.
+    `victim` is who writes there. A cut is `early` when it came before that life had recorded or received anything:
+    while it was recovering from the cut before, or making itself at home. It `dropped` data when the disk lost sectors
+    of its cache.
     """
 
     victim: str

@@ -380,6 +380,7 @@ class Device:
     def _lose_power(self, seed: int) -> None:
         if self._cut is not None:
             return
+        at_s = time.time()
         dice = random.Random(seed)
         share = dice.choice(_KEPT_SHARE)
         kept = lost = 0
@@ -395,7 +396,7 @@ class Device:
                     lost += 1
         self._cache.clear()
         self._armed = None
-        self._cut = Cut(time.time(), kept, lost)
+        self._cut = Cut(at_s, kept, lost)
 
 
 def _serve(folder: Path) -> None:
