@@ -6,11 +6,11 @@ milliseconds instead of seconds, and thousands of cuts become affordable.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def warm_up() -> None:
@@ -59,11 +58,18 @@ class Life:
 
 def _live(body: Callable[..., None], log: Path, arguments: tuple[object, ...]) -> None:
     os.setsid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     body(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
 
 
 def agent(config: Path, journal: Path) -> None:
