@@ -88,6 +88,7 @@ class _Ordeal:
         self._lost: set[str] = set()
         self._ungiven: set[str] = set()
         self._damaged: set[str] = set()
+        self._left_over = 0
         self._findings: list[str] = []
 
     def _enrol(self) -> Site:
@@ -120,6 +121,7 @@ class _Ordeal:
             lost_promised=len(self._lost),
             lost_receipted=len(self._ungiven),
             damaged=len(self._damaged),
+            left_over=self._left_over,
             broken=len(self._broken),
             missing_s=tuple(self._missing_s()),
             back_s=tuple(self._back_s),
@@ -199,8 +201,9 @@ class _Ordeal:
             self._fail(number, f"the last life ended with {code}")
         life.end()
         self._look(number)
-        quarantine = self._disk.mount_point / "spool" / "quarantine"
-        self._damaged |= {path.name for path in quarantine.iterdir() if path.suffix != ".txt"}
+        spool = self._disk.mount_point / "spool"
+        self._damaged |= {path.name for path in (spool / "quarantine").iterdir() if path.suffix != ".txt"}
+        self._left_over = sum(1 for _ in (spool / "writing").iterdir())
         for _, path in self._city.archived(self._site.id):
             self._examine(path, number)
 

@@ -23,7 +23,8 @@ def test_the_careful_lose_nothing_and_the_careless_do(tmp_path: Path) -> None:
     for victim in ("agent", "centre"):
         outcome = found[victim]
         assert outcome.findings == ()
-        assert (outcome.lost_promised, outcome.lost_receipted, outcome.damaged, outcome.broken) == (0, 0, 0, 0)
+        assert (outcome.lost_promised, outcome.lost_receipted, outcome.damaged) == (0, 0, 0)
+        assert (outcome.left_over, outcome.broken) == (0, 0)
         assert outcome.worst_missing_s <= 1
         assert outcome.promised
         assert outcome.receipted
