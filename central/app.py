@@ -32,6 +32,7 @@ from central.subscriber import Subscriber
 from central.web import pages
 from central.web.api import Console, create_app
 from central.web.stream import Changes
+from central.wishes import Wishes
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +97,9 @@ def serve(settings: Settings) -> None:
         subscriber = Subscriber(store, broker.address, settings.broker.prefix, lambda: roll.sites, changes.mark)
         subscriber.start()
         cleanup.callback(subscriber.stop)
+        wishes = Wishes(store, settings.pace, lambda: roll.sites, subscriber.tell)
+        wishes.start()
+        cleanup.callback(wishes.stop)
         console = Console(store, archive, changes, ZoneInfo(settings.timezone))
         console_app = create_app(console)
         pages.mount(console_app)
@@ -116,7 +120,7 @@ def serve(settings: Settings) -> None:
             before, trouble = trouble, _look(roll, broker, changes)
             if trouble != before:
                 _log.error("%s", trouble or "store and broker are well again")
-            if not (ingest.alive and subscriber.alive and all(door.alive for door in doors)):
+            if not (ingest.alive and subscriber.alive and wishes.alive and all(door.alive for door in doors)):
                 raise RuntimeError("a thread of the centre has ended")
     _log.info("stopped")
 
@@ -203,7 +207,10 @@ def _listen(setting: str, address: str, cleanup: ExitStack) -> socket.socket:
     host, port = split_address(address)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return cleanup.enter_context(socket.create_server((host, port), family=family, backlog=2048))
+        listener = cleanup.enter_context(socket.create_server((host, port), family=family, backlog=2048))
+        # What is accepted inherits it. Else the second part of an answer waits until the caller confirms the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {address}: {error.strerror}", f"stop what listens there, or change {setting}"

@@ -237,39 +237,41 @@ class Ingest:
         raise _Refusal(401, "the token is not known here", "enrol the site, or put its new token into its settings")
 
     async def _receive(self, request: Request, name: ItemName, data: bytearray) -> None:
-        """The whole body in `data`, its hash the one in the name; what it holds is taken from the budget."""
-        announced = request.headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > MAX_ITEM_BYTES:
+        """The whole body in `data`; what it holds is taken from the budget."""
+        if _announced_bytes(request) > MAX_ITEM_BYTES:
             raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
         digest = request.headers.get("content-digest")
         if digest is not None and digest != content_digest(name.sha256):
             raise _Refusal(400, "Content-Digest is not the hash in the name")
-        sha256 = hashlib.sha256()
         async for chunk in request.stream():
             if len(data) + len(chunk) > MAX_ITEM_BYTES:
                 raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
             if len(chunk) > self._budget_bytes:
                 raise _Refusal(503, "too many uploads at once")
-            sha256.update(chunk)
             data += chunk
             self._budget_bytes -= len(chunk)
-        if sha256.hexdigest() != name.sha256:
-            raise _Refusal(400, "the body does not have the hash in the name")
 
     async def _keep(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, bool]:
         """What durably stands under the identity, and whether it is new."""
         loop = asyncio.get_running_loop()
-        stored = await loop.run_in_executor(self._hands, self._store.item, site, name.run, name.sequence)
-        if stored is not None:
+        stored = await loop.run_in_executor(self._hands, self._stored, site, name, data)
+        if isinstance(stored, ItemRow):
             row, new = stored, False
         else:
-            mine, event = await loop.run_in_executor(self._hands, self._archived, site, name, data)
+            mine, event = stored
             row, new = await asyncio.wrap_future(self._clerk.file(mine, event))
             if row.object != mine.object:
                 await loop.run_in_executor(self._hands, self._archive.delete, mine.object)
         if row.sha256 != name.sha256:
             raise _Refusal(409, "another item has this identity", f"{row.run}/{row.sequence} is stored already")
         return row, new
+
+    def _stored(self, site: str, name: ItemName, data: bytearray) -> ItemRow | tuple[ItemRow, EventRow | None]:
+        """What stands under the identity already, else the rows of the item, whose object is now stored."""
+        # Here and not as it arrives: it would hold up all the others who are sending.
+        if hashlib.sha256(data).hexdigest() != name.sha256:
+            raise _Refusal(400, "the body does not have the hash in the name")
+        return self._store.item(site, name.run, name.sequence) or self._archived(site, name, data)
 
     def _archived(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, EventRow | None]:
         """The rows of an item whose object is stored."""
@@ -312,10 +314,15 @@ def _item_name(request: Request) -> ItemName:
         raise _Refusal(400, "not the name of an item", str(error)) from error
 
 
+def _announced_bytes(request: Request) -> int:
+    """What Content-Length says; more than an item may have where it says nothing that makes sense."""
+    announced = request.headers.get("content-length", "0")
+    return int(announced) if announced.isdecimal() and len(announced) < 20 else MAX_ITEM_BYTES + 1
+
+
 async def _drain(request: Request) -> None:
     """Read what the agent is still sending: it only looks at the answer after its last byte."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) <= MAX_ITEM_BYTES:
+    if _announced_bytes(request) <= MAX_ITEM_BYTES:
         with suppress(ClientDisconnect, RuntimeError):  # the latter when all was read already
             async for _ in request.stream():
                 pass

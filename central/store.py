@@ -28,12 +28,15 @@ from sqlalchemy.exc import (
 )
 
 from central.core.timeline import Footage, SiteEvent, unix_ms
+from central.core.wishing import WishKind, WishRow
 from central.errors import SettingsError, StoreDown
-from central.schema import events, items, sites, states
+from central.schema import events, items, sites, states, wishes
 from edge_agent.contract import Event, EventType, LossCause
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
+_CONNECTIONS: Final = 16
+"""Kept open, enough for all who file items and some who look; those beyond are made and closed each time."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
 
@@ -324,19 +327,54 @@ class Store:
                 [asdict(row) for row in rows],
             )
 
-    def states(self, site: str | None = None) -> list[StateRow]:
-        """The latest state messages, of one site or of all."""
+    def states(self, site: str | None = None, topics: Iterable[str] | None = None) -> list[StateRow]:
+        """The latest state messages, of one site or of all, of some topics or of all."""
         query = sa.select(states).order_by(states.c.site, states.c.topic, states.c.camera)
         if site is not None:
             query = query.where(states.c.site == site)
+        if topics is not None:
+            query = query.where(states.c.topic.in_(list(topics)))
         with self._read() as connection:
             return [StateRow(**row) for row in connection.execute(query).mappings()]
+
+    # --- wishes ---
+
+    def add_wish(self, row: WishRow) -> None:
+        """It stands; where it stood already, with its new dates. Of the kind COMPARED a site has one, the latest."""
+        with self._write() as connection:
+            if row.kind is WishKind.COMPARED:
+                connection.execute(sa.delete(wishes).where(wishes.c.site == row.site, wishes.c.kind == row.kind))
+            statement = self._insert(wishes).values(asdict(row))
+            update = {"made_ms": row.made_ms, "expires_ms": row.expires_ms}
+            identity = ["site", "kind", "camera", "from_ms", "to_ms"]
+            connection.execute(statement.on_conflict_do_update(index_elements=identity, set_=update))
+
+    def drop_wishes(self, rows: Iterable[WishRow]) -> int:
+        """They stand no more; how many of them did."""
+        dropped = 0
+        with self._write() as connection:
+            for row in rows:
+                same = (wishes.c[name] == getattr(row, name) for name in ("site", "kind", "camera", "from_ms", "to_ms"))
+                dropped += connection.execute(sa.delete(wishes).where(*same)).rowcount
+        return dropped
+
+    def wishes(self) -> list[WishRow]:
+        """All that stand, the oldest first."""
+        query = sa.select(wishes).order_by(wishes.c.id)
+        with self._read() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [
+            WishRow(kind=WishKind(row.pop("kind")), **{key: value for key, value in row.items() if key != "id"})
+            for row in rows
+        ]
 
 
 def _engine(address: sa.URL) -> sa.Engine:
     if address.get_backend_name() == "postgresql":
-        return sa.create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": 5})
-    engine = sa.create_engine(address, connect_args={"timeout": 10})
+        return sa.create_engine(
+            address, pool_size=_CONNECTIONS, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+        )
+    engine = sa.create_engine(address, pool_size=_CONNECTIONS, connect_args={"timeout": 10})
 
     @sa.event.listens_for(engine, "connect")
     def _settle(connection: Any, _record: object) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
 
 CONTRACT_VERSION: Final = "1.0"
 
@@ -46,11 +46,18 @@ def run_counter(run: str) -> int:
     return int(run[:6])
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # a moment of the year 1 or 9999, of which UTC has none
+        raise ValueError("out of range") from None
+
+
 def _rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Instant = Annotated[AwareDatetime, PlainSerializer(_rfc3339, when_used="json")]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, when_used="json")]
 """A moment: RFC 3339, UTC, milliseconds on the wire."""
 
 
@@ -429,6 +436,19 @@ class Link(Message):
     at: Instant
 
 
+class PaceLimit(StrEnum):
+    """What holds the backlog back."""
+
+    NONE = "none"
+    """Nothing but what live footage leaves of the link."""
+    CAP = "cap"
+    """The cap in the settings of the site."""
+    WINDOW = "window"
+    """It waits for the hours that the settings of the site give it."""
+    GRANT = "grant"
+    """The pace that the centre granted."""
+
+
 class SpoolState(Message):
     """What waits at the site, and how much room it has."""
 
@@ -442,7 +462,14 @@ class SpoolState(Message):
     free_bytes: Annotated[int, Field(ge=0)]
     full_in_s: Annotated[float, Field(ge=0)] | None = None
     sent_bytes_per_s: Annotated[float, Field(ge=0)] = 0
+    """Of everything, over the last minute."""
+    taken_bytes_per_s: Annotated[float, Field(ge=0)] = 0
+    """How fast new items come, over the last minute."""
     drain_eta_s: Annotated[float, Field(ge=0)] | None = None
+    """When the backlog is gone if all goes on as in the last minute; null when it does not shrink."""
+    pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+    """What the backlog may take; null when nothing but live footage limits it."""
+    pace_limit: PaceLimit = PaceLimit.NONE
     detail: str = ""
     at: Instant
 
@@ -492,6 +519,9 @@ class EventType(StrEnum):
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
     SPOOL_QUARANTINED = "simpang.spool.quarantined"
+    SPOOL_FILLING = "simpang.spool.filling"
+    SPOOL_TROUBLE = "simpang.spool.trouble"
+    SPOOL_BACK = "simpang.spool.back"
 
 
 class EventData(Message):
@@ -500,6 +530,8 @@ class EventData(Message):
     `agent.started`: `cause` says how the previous run ended (null on the very first), `previous_run` which it was.
     `camera.lost`: `camera`, `cause`, `detail`, `from_at`. `camera.back`: `camera`.
     `spool.evicted`, `spool.quarantined`: `camera`, `from_at`, `to_at`, `cause`, `items`.
+    `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
+    `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
     """
 
@@ -525,6 +557,37 @@ class Event(Message):
     time: Instant
     datacontenttype: Literal["application/json"] = "application/json"
     data: EventData
+
+
+# --- wishes -----------------------------------------------------------------------------------------------------
+
+
+class Stretch(Message):
+    """A stretch of one camera's time."""
+
+    camera: CameraId
+    from_at: Instant
+    to_at: Instant
+
+
+MOST_STRETCHES: Final = 200
+_Stretches = Annotated[tuple[Stretch, ...], Field(max_length=MOST_STRETCHES)]
+
+
+class Wish(Message):
+    """What the centre would like of a site: a state to be in, never a command. The whole of it, each time anew."""
+
+    pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+    """What the backlog may take of the way to the centre; null when it need not be held back."""
+    pace_until: Instant | None = None
+    """Until when that holds; after it the site goes by its own settings."""
+    wanted: _Stretches = ()
+    """Footage that goes ahead of the rest of the backlog."""
+    locked: _Stretches = ()
+    """Footage that goes last when room is short."""
+    compared_since: Instant | None = None
+    """Both ends shall have compared what they hold since that moment."""
+    at: Instant
 
 
 # --- topics -----------------------------------------------------------------------------------------------------
@@ -559,6 +622,9 @@ HOST: Final = Topic("host", Host, retained=True, qos=1, summary="How the mini PC
 EVENT: Final = Topic("event", Event, retained=False, qos=1, summary="What happened, as it happens")
 
 TOPICS: Final = (PRESENCE, INFO, POWER, LINK, SPOOL, CAMERA, HOST, EVENT)
+"""What a site says."""
+WISH: Final = Topic("wish", Wish, retained=True, qos=1, summary="What the centre would like of a site")
+"""What a site is told. It writes none of it."""
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 
 
@@ -582,7 +648,7 @@ def parse_topic(prefix: str, text: str) -> Address:
         or site in RESERVED_SITES
         or re.fullmatch(_ID, site) is None
         or topic.per_camera != bool(re.fullmatch(_ID, camera))
-        or (camera and not topic.per_camera)
+        or (rest != group and not topic.per_camera)
     ):
         raise ValueError(f"not a topic of a site: {text[:200]!r}")
     return Address(site, topic, camera or None)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import select
+import socket
 import ssl
+import struct
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import quote, urlsplit
@@ -10,7 +14,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import ValidationError
 
 from edge_agent.contract import HELLO_PATH, ITEM_PATH, Hello, Problem, Receipt, content_digest
-from edge_agent.errors import Busy, Refused, Rejected, Unreachable
+from edge_agent.core.pace import in_flight_bytes, slice_bytes
+from edge_agent.errors import Busy, Refused, Rejected, SpoolError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,30 +24,39 @@ if TYPE_CHECKING:
     from edge_agent.contract import ItemName
     from edge_agent.settings import CentreSettings
 
-_CHUNK_BYTES: Final = 256 * 1024
+_MOST_AT_ONCE: Final = 256 * 1024
 _MOST_ANSWER_BYTES: Final = 64 * 1024
 _REFUSED: Final = frozenset({401, 403})
 _REJECTED: Final = frozenset({400, 409, 413, 422})
 _BUSY: Final = frozenset({429, 503, 507})
 _PATIENCE_S: Final = 30.0
 _MOST_PATIENCE_S: Final = 600.0
+_TCP_INFO: Final = struct.Struct("=148xI8xQ")
+"""The kernel's word on a connection: its shortest round trip in µs, its rate of delivery in bytes per second."""
 
 
 class Uplink:
-    """A connection to the agent door of the centre, kept alive between items; for one thread at a time."""
+    """A connection to the agent door of the centre, kept alive between items; for one thread at a time.
 
-    def __init__(self, settings: CentreSettings, site: str) -> None:
+    One that is `modest` keeps no more in the buffers of the way than fills it, so that other connections of the site
+    find it free as soon as this one pauses.
+    """
+
+    def __init__(self, settings: CentreSettings, site: str, *, modest: bool = False) -> None:
         self._site = site
+        self._modest = modest
+        self._at_once = _MOST_AT_ONCE
+        self._fitted: tuple[socket.socket | None, int] = (None, 0)
         self._where = f"centre {settings.url}"
         self._base = quote(urlsplit(settings.url).path, safe="/%")
         self._authorization = f"Bearer {settings.token.get_secret_value()}"
         self._connection = _connection(settings)
 
-    def deliver(self, name: ItemName, file: BinaryIO, progress: Callable[[], None]) -> Receipt:
-        """The centre's receipt for the item whose bytes are `file`; `progress` is called as they go.
+    def deliver(self, name: ItemName, file: BinaryIO, admit: Callable[[int], int]) -> Receipt:
+        """The centre's receipt for the item whose bytes are `file`; `admit` says how many of so many may go at once.
 
         LinkError: Rejected when the centre will never take it, Busy when later, Refused when not from us, else
-        Unreachable; also for an answer of whoever is not the centre.
+        Unreachable; also for an answer of whoever is not the centre. SpoolError: the file cannot be read.
         """
         size_bytes = file.seek(0, 2)
         file.seek(0)
@@ -53,9 +67,13 @@ class Uplink:
         }
 
         def send(connection: HTTPConnection) -> None:
-            for offset in range(0, size_bytes, _CHUNK_BYTES):
-                connection.sock.sendfile(file, offset, min(_CHUNK_BYTES, size_bytes - offset))
-                progress()
+            offset = 0
+            while offset < size_bytes:
+                if self._modest:
+                    self._fit(connection.sock)
+                count = admit(min(self._at_once, size_bytes - offset))
+                connection.sock.sendfile(file, offset, count)
+                offset += count
 
         answer = self._ask("PUT", f"{ITEM_PATH}{name}", headers, send)
         try:
@@ -77,6 +95,17 @@ class Uplink:
         """The connection is closed."""
         self._connection.close()
 
+    def _fit(self, sock: socket.socket) -> None:
+        """The send buffer, which bounds what is in flight, fits the way as it is now."""
+        way = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        min_rtt_us, bytes_per_s = _TCP_INFO.unpack(way) if len(way) == _TCP_INFO.size else (0, 0)
+        self._at_once = slice_bytes(bytes_per_s)
+        fit = in_flight_bytes(bytes_per_s, min_rtt_us / 1000 if bytes_per_s else 0)
+        whose, size = self._fitted
+        if sock is not whose or abs(fit - size) * 4 > size:
+            self._fitted = (sock, fit)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, fit)
+
     def _ask(
         self,
         method: str,
@@ -85,6 +114,8 @@ class Uplink:
         send: Callable[[HTTPConnection], None] | None = None,
     ) -> bytes:
         connection = self._connection
+        if connection.sock is not None and select.select([connection.sock], [], [], 0)[0]:
+            connection.close()  # the centre has hung up on it, long idle or at its own end
         try:
             connection.putrequest(method, f"{self._base}{path}", skip_accept_encoding=True)
             connection.putheader("Authorization", self._authorization)
@@ -97,6 +128,8 @@ class Uplink:
             body = response.read(_MOST_ANSWER_BYTES)
         except (OSError, HTTPException) as error:
             connection.close()
+            if isinstance(error, OSError) and error.errno == errno.EIO:  # no network fails like that
+                raise SpoolError(f"the disk does not give it: {error.strerror}") from error
             what = str(error) or type(error).__name__
             raise Unreachable(f"{self._where}: {what}", "check url in [centre], and the link") from error
         if not response.isclosed():

@@ -182,21 +182,14 @@ class Record:
     # --- one session ---
 
     def _record(self, source: _Source) -> None:
-        """Returns when the agent stops; CameraError when the camera gives up, SpoolError when the disk does."""
+        """Returns when the agent stops; CameraError when the camera gives up. The disk may fail meanwhile."""
         self._session = None
         try:
-            try:
-                self._roll(source)
-            except CameraError:
-                self._cut(source)
-                raise
-            self._cut(source)
-        except SpoolError:
-            take, self._take = self._take, None
-            self._make_room()
-            if take:
-                take.sink.salvage()
+            self._roll(source)
+        except CameraError:
+            self._wind_up(source)
             raise
+        self._wind_up(source)
 
     def _roll(self, source: _Source) -> None:
         clock, stop, video, tick_ms = self._clock, self._stop, source.video_index, source.tick_ms
@@ -211,39 +204,42 @@ class Record:
                 self._beat()
             if stop.is_set():
                 return
-            take = self._take
-            if packet.stream_index != video:
-                if take:
-                    take.file.add_sound(packet)
-                if now_ms - seen_ms > self._settings.stall_s * 1000:
-                    raise CameraError("the camera sends sound, but no pictures any more", "restart the camera")
-                continue
-            seen_ms, key, dts = now_ms, packet.is_keyframe, packet.dts or 0
-            if self._session:
-                place = self._session.order.place(dts, now_ms)
-                if isinstance(place, Leap):
-                    self._break_off(source, f"its clock jumped by {place.by_ms / 1000:.1f} s")
-                    take = None
-                elif place != dts:
-                    packet.dts, packet.pts, dts = place, max(place, packet.pts or 0), place
-            if not self._session and not key:
-                continue
-            if take is None or is_full(
-                key=key,
-                elapsed_ms=(dts - take.times[0]) * tick_ms,
-                size_bytes=take.sink.size_bytes,
-                segment_ms=segment_ms,
-            ):
-                take = self._begin(source, packet, dts, now_ms)
-            take.lag_ms = min(take.lag_ms, now_ms - source.age_ms(packet) - dts * tick_ms)
-            data = bytes(packet) if key and now_ms >= self._look_due_ms else b""
-            begins_fragment = take.file.add(packet) or not take.times
-            take.times.append(dts)
-            if data:
-                self._look_due_ms = now_ms + round(self._settings.snapshot_s * 1000)
-                self._look(source, data)
-            if begins_fragment:
-                source.rest(rest_s)
+            try:
+                take = self._take
+                if packet.stream_index != video:
+                    if take:
+                        take.file.add_sound(packet)
+                    if now_ms - seen_ms > self._settings.stall_s * 1000:
+                        raise CameraError("the camera sends sound, but no pictures any more", "restart the camera")
+                    continue
+                seen_ms, key, dts = now_ms, packet.is_keyframe, packet.dts or 0
+                if self._session:
+                    place = self._session.order.place(dts, now_ms)
+                    if isinstance(place, Leap):
+                        self._break_off(source, f"its clock jumped by {place.by_ms / 1000:.1f} s")
+                        take = None
+                    elif place != dts:
+                        packet.dts, packet.pts, dts = place, max(place, packet.pts or 0), place
+                if not self._session and not key:
+                    continue
+                if take is None or is_full(
+                    key=key,
+                    elapsed_ms=(dts - take.times[0]) * tick_ms,
+                    size_bytes=take.sink.size_bytes,
+                    segment_ms=segment_ms,
+                ):
+                    take = self._begin(source, packet, dts, now_ms)
+                take.lag_ms = min(take.lag_ms, now_ms - source.age_ms(packet) - dts * tick_ms)
+                data = bytes(packet) if key and now_ms >= self._look_due_ms else b""
+                begins_fragment = take.file.add(packet) or not take.times
+                take.times.append(dts)
+                if data:
+                    self._look_due_ms = now_ms + round(self._settings.snapshot_s * 1000)
+                    self._look(source, data)
+                if begins_fragment:
+                    source.rest(rest_s)
+            except SpoolError as error:
+                self._stumble(error)
 
     def _begin(self, source: _Source, packet: Packet[Any], dts: int, now_ms: int) -> _Take:
         """A new segment begins with this picture, and a new session where the time line broke."""
@@ -293,6 +289,24 @@ class Record:
         order = Order(source.tick_ms)
         order.place(dts, now_ms)
         return _Session(self._sessions, dts, order, Labels(now_ms - source.age_ms(packet), offset_ms))
+
+    def _wind_up(self, source: _Source) -> None:
+        """The session is over, the open segment complete or saved as far as it goes."""
+        try:
+            self._cut(source)
+        except SpoolError as error:
+            self._stumble(error)
+
+    def _stumble(self, error: SpoolError) -> None:
+        """The spool did not take it: what is whole of the open segment is saved, the next key frame begins anew."""
+        take, self._take = self._take, None
+        self._session = None
+        self._lose(error)
+        if take:
+            try:
+                take.sink.salvage()
+            except SpoolError as trouble:
+                log.warning("camera %s: %s", self._settings.id, trouble)
 
     def _break_off(self, source: _Source, why: str) -> None:
         """The camera's time line cannot be followed; a new session begins with the next key frame."""
