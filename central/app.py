@@ -86,6 +86,7 @@ def serve(settings: Settings) -> None:
         store = open_store(settings)
         cleanup.callback(store.close)
         archive = open_archive(settings)
+        archive.sweep()
         roll = Roll(store)
         roll.refresh()
         agent_socket = _listen("agent_listen", settings.agent_listen, cleanup)
