@@ -88,7 +88,7 @@ class Receiver:
     def __init__(self, encoder: Encoder, media: GstRtspServer.RTSPMedia) -> None:
         Receiver.count += 1
         self.number = Receiver.count
-        self._encoder = encoder
+        self._encoder, self._media = encoder, media
         self._base_s: float | None = None
         self._skipped_s = 0.0
         bin_ = media.get_element()
@@ -99,6 +99,13 @@ class Receiver:
     def leave(self) -> None:
         if self in self._encoder.receivers:
             self._encoder.receivers.remove(self)
+
+    def let_go(self) -> None:
+        """Pictures are not kept back until the time that they are for, which is not to be trusted any more."""
+        pipeline = self._media.get_element()
+        while pipeline.get_parent() is not None:
+            pipeline = pipeline.get_parent()
+        pipeline.iterate_sinks().foreach(lambda sink: sink.set_property("sync", False))
 
     def push(self, stream: str, body: bytes, pts_s: float, key: bool, number: int) -> None:
         source = self._sources[stream]
@@ -187,6 +194,8 @@ def serve(options: argparse.Namespace) -> None:
                 server.set_auth(None)
             for encoder in encoders:
                 if word == "skip":
+                    for receiver in list(encoder.receivers):
+                        receiver.let_go()
                     encoder.skipped_s += float(arguments[0])
                 if word in ("run", "stall", "freeze"):
                     encoder.mode = word

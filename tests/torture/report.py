@@ -12,7 +12,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from tests.torture.account import Account, Part, Row
+from tests.torture.account import NO_FAULT, Account, Part, Row
+from tests.torture.faults import AT_CENTRE, AT_SITE
+from tests.torture.not_injected import OPEN
 from tests.torture.schedule import Stroke
 
 REPORT: Final = Path("torture-report.json")
@@ -41,6 +43,32 @@ class Campaign:
         total = self.account.total
         return not (self.account.findings or total.unexplained_s or total.duplicates or total.corrupt or total.late)
 
+
+_HEAD: Final = """
+<!-- Written by `make torture`; do not edit. -->
+
+# Reliability
+
+A city of real agents, each with a camera whose every picture is numbered, ran against a real centre with its broker,
+while faults struck at random moments, several at once, from outside of the product: the link, the disk, the clock, the
+camera, the power, the processes. Afterwards every picture that a camera sent was looked for at the centre, by its hash.
+What is not there must be a loss that the centre itself explains, with a cause that is true of a fault that struck there
+and then. Everything has to recover without a hand on it.
+"""
+
+_READING: Final = """
+Pictures are those sent from shortly before a fault to shortly after it; where several faults met, each has them, so the
+rows add up to more than the sum. *Lost* are seconds of pictures that were sent and are not at the centre, explained;
+*unexplained* are those without an explanation, and whatever the centre says that is not true. *Most lost by a cut* is
+what the dearest kill or power cut took of the footage before it. *Back* is the time from the end of the fault, usual
+and longest: recording, until the first picture that arrives; shipping, until the first item at the centre. At most 5 s
+and 15 s are allowed, but for a camera that refused our password, which is asked once a minute lest it lock us out, and
+for an agent that did not start at all, which the service manager starts again after 2 s.
+"""
+
+_NOT_INJECTED: Final = """
+These need what the machine of the campaign does not have. Where another test shows something of it, it says so.
+"""
 
 HEADINGS: Final = (
     "fault",
@@ -77,6 +105,51 @@ def cells(name: str, row: Row) -> tuple[str, ...]:
 def _recovery(row: Row, part: Part) -> str:
     middle, worst = row.median_s(part), row.worst_s(part)
     return "" if middle is None or worst is None else f"{middle:.1f} / {worst:.1f}"
+
+
+def page(campaign: Campaign) -> str:
+    """The campaign as a page for readers."""
+    account, total = campaign.account, campaign.account.total
+    known = {fault.name: fault.telling for fault in AT_SITE} | {fault.name: fault.telling for fault in AT_CENTRE}
+    lines = [_HEAD.strip(), ""]
+    lines += [
+        f"- Run: {campaign.at:%Y-%m-%d}, {campaign.minutes:g} minutes, {campaign.sites} crossings, "
+        f"{total.times} faults. On {campaign.machine}.",
+        f"- Again: `{campaign.command}`. The seed decides which fault strikes where and when.",
+        f"- Pictures sent by the cameras: {total.sent:,}; at the centre: {total.at_centre:,}; "
+        f"lost with a true cause: {total.lost_s:.1f} s.",
+        f"- Unexplained: {total.unexplained_s:.1f} s. Twice: {total.duplicates}. Corrupt: {total.corrupt}. "
+        f"Not back in time: {total.late}."
+        + ("" if total.most_cut_s is None else f" Most lost by one kill or power cut: {total.most_cut_s:.1f} s."),
+        "",
+        "## What struck, and what came of it",
+        "",
+        *_markdown([heading for heading in HEADINGS if heading != "fault"], "what happens"),
+    ]
+    for name in sorted(known):
+        if name in account.rows:
+            _, *figures = cells(name, account.rows[name])
+            lines.append(f"| **{name}.** {known[name]} | {' | '.join(figures)} |")
+    for name, row in ((NO_FAULT, account.rows.get(NO_FAULT, Row())), ("all", total)):
+        _, *figures = cells(name, row)
+        lines.append(f"| *{name}* | {' | '.join(figures)} |")
+    lines += ["", _READING.strip(), ""]
+    if account.findings:
+        lines += ["## What was found wrong", ""]
+        for finding in account.findings:
+            during = f" ({', '.join(finding.during)})" if finding.during else ""
+            lines.append(f"- {finding.site or 'city'}: {finding.what}{during}")
+        lines.append("")
+    lines += ["## What was not injected", "", _NOT_INJECTED.strip(), "", *_markdown(["what it takes"], "fault")]
+    lines += [f"| {what} | {takes} |" for what, takes in OPEN]
+    lines += [
+        f"| {left_out.partition(':')[0]} | {left_out.partition(':')[2].strip()} |" for left_out in campaign.left_out
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(headings: Sequence[str], first: str) -> list[str]:
+    return [f"| {first} | {' | '.join(headings)} |", f"|---|{'---:|' * len(headings)}"]
 
 
 def table(campaign: Campaign) -> list[tuple[str, ...]]:
