@@ -21,6 +21,7 @@ BEFORE_S: Final = 2.5
 """A fault may cost what was sent so long before it began: what a kill costs, and a label's error."""
 AFTER_S: Final = 6.0
 """And so long after it ended, until the recording is back."""
+_EVICTED: Final = LossCause.EVICTED
 CUT_S: Final = 1.0
 """What one kill or power cut may cost."""
 
@@ -187,14 +188,19 @@ class _Judge:
         names = sorted({blow.fault for blow in blows}) or [NO_FAULT]
         return [self._account.total, *(self._account.rows.setdefault(name, Row()) for name in names)]
 
-    def _excused(self, cause: LossCause | None, blows: Iterable[Blow]) -> bool:
-        return any(cause in self._rules[blow.fault].excuses for blow in blows)
+    def _excused(self, cause: LossCause | None, at_s: float, to_s: float | None = None) -> bool:
+        """Whether a fault there and then may have cost that; one that makes room also costs what waited before it."""
+        return any(
+            cause in self._rules[blow.fault].excuses
+            and (blow.meets(at_s, at_s if to_s is None else to_s) or (cause is _EVICTED and at_s < blow.begun_s))
+            for blow in self._evidence.blows
+        )
 
     def _is_bad(self, stretch: Stretch) -> bool:
         """Whether the centre owes the truth: it does not know, or what it says cannot be."""
         if stretch.state == "recorded" or stretch.detail == "before the first footage":
             return False
-        return not self._excused(stretch.cause, self._near(stretch.from_s, stretch.to_s))
+        return not self._excused(stretch.cause, stretch.from_s, stretch.to_s)
 
     def pictures(self) -> None:
         """Each picture is at the centre once, or missing for a cause."""
@@ -218,7 +224,7 @@ class _Judge:
     def _missing(self, shot: Shot, blows: list[Blow], runs: list[tuple[Shot, int]]) -> None:
         evidence = self._evidence
         told = [s for s in evidence.stretches if s.from_s - LABEL_S <= shot.at_s <= s.to_s + LABEL_S]
-        if any(stretch.state == "lost" and self._excused(stretch.cause, blows) for stretch in told):
+        if any(stretch.state == "lost" and self._excused(stretch.cause, shot.at_s) for stretch in told):
             for row in self._rows(blows):
                 row.lost_s += evidence.picture_s
         elif not any(stretch.from_s <= shot.at_s <= stretch.to_s for stretch in self._bad):

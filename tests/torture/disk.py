@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.rig.power_disk import PowerDisk
+from tests.rig.power_disk import DiskError, PowerDisk
 
 _BITES_BYTES: Final = (1024**2, 4096)
 
@@ -51,20 +51,24 @@ class Disk(PowerDisk):
         return [] if self.mount_point.is_mount() else list(self.mount_point.iterdir())
 
     def plug_in(self) -> None:
-        """There is power, nothing is broken, and the file system is mounted."""
+        """There is power, nothing is broken, and the file system is checked and mounted, as at a start of the host."""
         while self.mount_point.is_mount():
             self._run("umount", "--lazy", self.mount_point)
         self._run("chattr", "+i", self.mount_point)
         for loop in self._loops():
-            self._run("losetup", "--detach", loop)  # as soon as nobody holds on to it
+            # Whoever holds on to the ruin keeps its device; nothing of it may reach the disk once that is in use again.
+            with contextlib.suppress(OSError), open(loop, "rb") as device:  # noqa: PTH123 - to flush, not to read
+                os.fsync(device.fileno())
+            self._run("losetup", "--detach", loop)
         self._ask("power_on")
+        self._run("e2fsck", "-p", self.folder / "fuse" / "disk", accept=1)
         self.mount()
 
     def _loops(self) -> list[str]:
-        told = subprocess.run(
-            ["losetup", "-n", "-O", "NAME", "-j", self.folder / "fuse" / "disk"], capture_output=True, check=True
-        )
-        return told.stdout.decode().split()
+        return self._run("losetup", "-n", "-O", "NAME", "-j", self.folder / "fuse" / "disk").split()
 
-    def _run(self, *command: str | Path) -> None:
-        subprocess.run(command, check=True, capture_output=True, timeout=20)
+    def _run(self, *command: str | Path, accept: int = 0) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        if done.returncode not in (0, accept):
+            raise DiskError(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stderr} {done.stdout}")
+        return done.stdout

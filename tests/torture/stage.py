@@ -136,7 +136,7 @@ class Stage:
             "spool": {
                 "directory": str(self._home("spool", disk) if disk else folder / "spool"),
                 "quota_bytes": 96 * _MIB,
-                "reserve_bytes": 4 * _MIB,
+                "reserve_bytes": _MIB,
             },
         }
         filming = {"id": CAMERA, "source": "rtsp", "url": eye.url, "segment_s": 1, "snapshot_s": 20, "stall_s": 5}

@@ -13,6 +13,7 @@ from tests.torture.account import NO_FAULT, Account, Blow, Evidence, Part, Rule,
 RULES = {
     "kill": Rule(frozenset({LossCause.AGENT}), frozenset(Part), is_cut=True),
     "cut": Rule(stops=frozenset({Part.SHIPPING})),
+    "full": Rule(frozenset({LossCause.EVICTED}), frozenset({Part.RECORDING})),
 }
 SENT = [Shot(number / 10, str(number)) for number in range(600)]
 """A minute of pictures."""
@@ -82,6 +83,13 @@ def test_a_cause_that_was_not_there_explains_nothing() -> None:
     assert account.total.unexplained_s == pytest.approx(4)
     assert account.total.lost_s == 0
     assert [finding.at_s for finding in account.findings] == [20]
+
+
+def test_room_is_made_of_what_waited() -> None:
+    """A full disk may cost what was recorded long before it, and nothing that was recorded long after."""
+    for disk, unexplained_s in ((Blow("lawang", "full", 40, 45), 0), (Blow("lawang", "full", 5, 8), 4)):
+        account = judged(evidence(range(200, 240), hole(20, 24, LossCause.EVICTED), [CUT, disk]))
+        assert account.total.unexplained_s == pytest.approx(unexplained_s)
 
 
 def test_what_the_centre_does_not_know_is_unexplained() -> None:
