@@ -51,7 +51,7 @@ class Disk(PowerDisk):
         return [] if self.mount_point.is_mount() else list(self.mount_point.iterdir())
 
     def plug_in(self) -> None:
-        """There is power, nothing is broken, and the file system is checked and mounted, as at a start of the host."""
+        """There is power, nothing is broken, and a file system is mounted: the old one, checked, or a new one."""
         while self.mount_point.is_mount():
             self._run("umount", "--lazy", self.mount_point)
         self._run("chattr", "+i", self.mount_point)
@@ -61,11 +61,19 @@ class Disk(PowerDisk):
                 os.fsync(device.fileno())
             self._run("losetup", "--detach", loop)
         self._ask("power_on")
-        self._run("e2fsck", "-p", self.folder / "fuse" / "disk", accept=1)
-        self.mount()
+        try:
+            self._run("e2fsck", "-f", "-y", self._device, accept=1)
+            self.mount()
+        except DiskError:  # only a disk that lied comes to this
+            self._run("mkfs.ext4", "-q", "-F", "-m", "0", self._device)
+            self.mount()
+
+    @property
+    def _device(self) -> Path:
+        return self.folder / "fuse" / "disk"
 
     def _loops(self) -> list[str]:
-        return self._run("losetup", "-n", "-O", "NAME", "-j", self.folder / "fuse" / "disk").split()
+        return self._run("losetup", "-n", "-O", "NAME", "-j", self._device).split()
 
     def _run(self, *command: str | Path, accept: int = 0) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)

@@ -19,6 +19,7 @@ from typing import Final, Generic, TypeVar
 from edge_agent.contract import LossCause
 from tests.rig.keeper import RESTART_S
 from tests.rig.link import Link
+from tests.rig.power_disk import PowerDisk
 from tests.rig.processes import EDGE_AGENT, Program
 from tests.torture import hostile
 from tests.torture.account import RECOVERS_S, Part, Rule
@@ -49,6 +50,8 @@ class Fault(Generic[P]):
     needs_disk: bool = False
 
 
+_HOUR_S: Final = 3600
+_DAY_S: Final = 24 * _HOUR_S
 _BOTH: Final = frozenset(Part)
 _RECORDING: Final = frozenset({Part.RECORDING})
 _SHIPPING: Final = frozenset({Part.SHIPPING})
@@ -200,6 +203,28 @@ def _plug_in(at: Crossing) -> None:
     if strays := at.disk.strays:
         at.wrong.append(f"written beneath the mount point: {[path.name for path in strays]}")
     at.disk.plug_in()
+
+
+def _cut_power_and_return_it(at: Crossing) -> None:
+    _lose_power(at)
+    _get_power(at)
+
+
+def _boot_in_the_past(at: Crossing) -> None:
+    _kill(at)
+    at.clock.synced(False)
+    at.clock.shift(-at.dice.choice((_HOUR_S, 100 * _DAY_S)) * at.dice.uniform(0.5, 2))
+    _start(at)
+
+
+def _jump(at: Crossing) -> None:
+    at.clock.synced(False)
+    at.clock.shift(at.dice.choice((-1, 1)) * at.dice.choice((300, 1.5 * _HOUR_S, 3650 * _DAY_S)))
+
+
+def _set_clock_right(at: Crossing) -> None:
+    at.clock.shift(0)
+    at.clock.synced(True)
 
 
 # --- the centre ---
@@ -445,6 +470,25 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
         _BY_CAMERA._replace(recovers_s={Part.RECORDING: 65.0}),
     ),
     Fault(
+        "boot in the past",
+        "The agent is killed and comes up with a clock that is hours or months behind, until something sets it right.",
+        "T1 T4",
+        frozenset({"agent", "clock"}),
+        (5, 14),
+        _boot_in_the_past,
+        _set_clock_right,
+        _BY_AGENT,
+    ),
+    Fault(
+        "clock jumps",
+        "The clock of the site is not kept right any more and jumps by minutes to years, ahead or back, and returns.",
+        "T2 T3",
+        frozenset({"clock"}),
+        (5, 14),
+        _jump,
+        _set_clock_right,
+    ),
+    Fault(
         "hostile neighbour",
         "Another site with a token of its own, and somebody without, send nonsense and forgeries.",
         "M8",
@@ -494,6 +538,29 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
         _get_power,
         _BY_POWER,
         again=(3, _get_power_for_a_moment),
+        needs_disk=True,
+    ),
+    Fault(
+        "lying disk",
+        "The disk says that it flushes and does not, as cheap cards do, and then the power is gone.",
+        "S10",
+        frozenset({"disk", "agent"}),
+        (4, 12),
+        _disk(PowerDisk.lie),
+        _cut_power_and_return_it,
+        # What it lied about is lost. How much that is, is the disk's doing, and no measure of ours.
+        Rule(frozenset({LossCause.POWER, LossCause.AGENT, LossCause.DISK, LossCause.DAMAGED}), _BOTH),
+        needs_disk=True,
+    ),
+    Fault(
+        "failing disk",
+        "Every write to the disk fails.",
+        "S5 S6",
+        frozenset({"disk"}),
+        (3, 12),
+        _disk(PowerDisk.eio_write),
+        _disk(Disk.plug_in),
+        _BY_DISK,
         needs_disk=True,
     ),
     Fault(
