@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 5.0
+_MOST_WAIT_S = 8.0
+"""A door that opens is noticed at once; one that stood open while nothing came of it is tried again so soon."""
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -138,7 +140,7 @@ class Ship:
             log.warning("%s (failure %d in a row)", error, self._failures)
         if isinstance(error, Busy):
             return error.retry_after_s * (1 + random.random() / 4)  # noqa: S311 - spreads load, guards nothing
-        first_s, most_s = (30, 300) if isinstance(error, Refused) else (1, 15)
+        first_s, most_s = (30, 300) if isinstance(error, Refused) else (1, _MOST_WAIT_S)
         return delay_s(self._failures, random.random(), first_s=first_s, most_s=most_s)  # noqa: S311
 
     def _look_again(self, name: ItemName, error: Rejected) -> float:

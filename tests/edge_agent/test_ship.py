@@ -338,8 +338,8 @@ def test_a_long_break_is_tens_of_lines_and_its_end_is_told(
     shipped = Shipped(uplink, item())
     centre.says(500, {}, b"")
     waits = [shipped.ship.run_once() for _ in range(600)]
-    assert all(0.5 <= wait <= 15 for wait in waits)
-    assert waits[-1] >= 7.5
+    assert all(0.5 <= wait <= 8 for wait in waits), "items go within 15 s, however long the break was"
+    assert waits[-1] >= 4
     assert len(caplog.records) < 20
     centre.says(200, {}, receipt(item()))
     shipped.ship.run_once()
