@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from central.errors import ArchiveDown, CentralError, NoRoom, StoreDown
 from central.store import EventRow, ItemRow
+from central.telemetry import SampleRow, rows_of
 from edge_agent.contract import (
     HELLO_PATH,
     INVENTORY_PATH,
@@ -65,7 +66,9 @@ _RUN: Final = TypeAdapter[str](RunId)
 
 class _Store(Protocol):
     def item(self, site: str, run: str, sequence: int) -> ItemRow | None: ...
-    def add_items(self, rows: list[ItemRow], with_events: list[EventRow]) -> list[tuple[ItemRow, bool]]: ...
+    def add_items(
+        self, rows: list[ItemRow], with_events: list[EventRow], with_samples: list[SampleRow]
+    ) -> list[tuple[ItemRow, bool]]: ...
     def held(self, site: str, ranges: Iterable[Range]) -> Iterator[list[tuple[int, str]]]: ...
     def newest(self, site: str, but_run: str) -> tuple[str, int] | None: ...
 
@@ -83,10 +86,11 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not an error
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """What a row needs beyond the name: columns of a segment, or the event in the item."""
+    """What a row needs beyond the name: columns of a segment, or the event or the messages in the item."""
 
     columns: dict[str, Any] = field(default_factory=dict)
     event: Event | None = None
+    batch: Telemetry | None = None
 
 
 def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
@@ -96,7 +100,8 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
             facts = read_facts(memoryview(data))
             if name.camera == NO_CAMERA:
                 raise ValueError("a segment belongs to a camera")
-            if max(facts.session, facts.media_start_ms // 1000, facts.gap_before_ms // 1000) >= 2**31:
+            times_s = (ms // 1000 for ms in (facts.media_start_ms, facts.gap_before_ms, facts.monotonic_ms))
+            if max(facts.session, *times_s) >= 2**31:
                 raise ValueError("the facts of the segment are out of range")
             return _Checked(
                 {
@@ -110,6 +115,7 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
                     "holes": json.dumps([(hole.offset_ms, hole.duration_ms) for hole in facts.holes])
                     if facts.holes
                     else None,
+                    "monotonic_ms": facts.monotonic_ms,
                 }
             )
         case ItemKind.EVENT:
@@ -117,16 +123,23 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
                 raise ValueError(f"an event has at most {MAX_MESSAGE_BYTES} bytes")
             return _Checked(event=Event.model_validate_json(bytes(data)))
         case ItemKind.TELEMETRY:
-            Telemetry.model_validate_json(bytes(data))
+            return _Checked(batch=Telemetry.model_validate_json(bytes(data)))
         case ItemKind.SNAPSHOT:
             if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
                 raise ValueError("not a whole JPEG file")
     return _Checked()
 
 
-def item_rows(
-    site: str, name: ItemName, data: bytes | bytearray, key: str, stored_ms: int
-) -> tuple[ItemRow, EventRow | None]:
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """An item's row, and the rows of what is in it."""
+
+    row: ItemRow
+    events: list[EventRow] = field(default_factory=list)
+    samples: list[SampleRow] = field(default_factory=list)
+
+
+def sheet_of(site: str, name: ItemName, data: bytes | bytearray, key: str, stored_ms: int) -> Sheet:
     """The rows of an item whose object is, or will be, the whole of `key`; ValueError as with `check_body`."""
     checked = check_body(name, data)
     row = ItemRow(
@@ -146,7 +159,11 @@ def item_rows(
         length=len(data),
         **checked.columns,
     )
-    return row, EventRow.of(site, checked.event, stored_ms) if checked.event else None
+    return Sheet(
+        row,
+        events=[EventRow.of(site, checked.event, stored_ms)] if checked.event else [],
+        samples=list(rows_of(site, name, checked.batch, stored_ms)) if checked.batch else [],
+    )
 
 
 _Filing = Future[tuple[ItemRow, bool]]
@@ -157,14 +174,14 @@ class Clerk:
 
     def __init__(self, store: _Store) -> None:
         self._store = store
-        self._queue: SimpleQueue[tuple[ItemRow, EventRow | None, _Filing] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Sheet, _Filing] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="clerk", daemon=True)
         self._thread.start()
 
-    def file(self, row: ItemRow, event: EventRow | None) -> _Filing:
+    def file(self, sheet: Sheet) -> _Filing:
         """Becomes what durably stands under the row's identity and whether it is new, or a StoreDown."""
         future: _Filing = Future()
-        self._queue.put((row, event, future))
+        self._queue.put((sheet, future))
         return future
 
     def close(self) -> None:
@@ -185,13 +202,18 @@ class Clerk:
                 waiting.append(self._queue.get())
             batch = [filing for filing in waiting if filing is not None]
             ended = len(batch) < len(waiting)
+            sheets = [sheet for sheet, _ in batch]
             try:
-                filed = self._store.add_items([row for row, _, _ in batch], [event for _, event, _ in batch if event])
+                filed = self._store.add_items(
+                    [sheet.row for sheet in sheets],
+                    [event for sheet in sheets for event in sheet.events],
+                    [sample for sheet in sheets for sample in sheet.samples],
+                )
             except StoreDown as error:
-                for _, _, future in batch:
+                for _, future in batch:
                     future.set_exception(error)
             else:
-                for (_, _, future), result in zip(batch, filed, strict=True):
+                for (_, future), result in zip(batch, filed, strict=True):
                     future.set_result(result)
 
 
@@ -341,23 +363,23 @@ class Ingest:
         if stored is not None and (stored.lost_ms is None or stored.sha256 != name.sha256):
             row, new = stored, False
         else:
-            mine, event = await loop.run_in_executor(self._hands, self._archived, site, name, data)
-            row, new = await asyncio.wrap_future(self._clerk.file(mine, event))
-            if row.object != mine.object:
-                await loop.run_in_executor(self._hands, self._archive.delete, mine.object)
+            mine = await loop.run_in_executor(self._hands, self._archived, site, name, data)
+            row, new = await asyncio.wrap_future(self._clerk.file(mine))
+            if row.object != mine.row.object:
+                await loop.run_in_executor(self._hands, self._archive.delete, mine.row.object)
         if row.sha256 != name.sha256:
             raise _Refusal(409, "another item has this identity", f"{row.run}/{row.sequence} is stored already")
         return row, new
 
-    def _archived(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, EventRow | None]:
+    def _archived(self, site: str, name: ItemName, data: bytearray) -> Sheet:
         """The rows of an item whose object is stored."""
         stored_ms = time.time_ns() // 1_000_000
         key = f"{instant(stored_ms):%Y/%m/%d}/{site}/{name.camera}/{name}"
-        rows = _understood(
-            lambda body: item_rows(site, name, body, key, stored_ms), data, "the body is not what its name says"
+        sheet = _understood(
+            lambda body: sheet_of(site, name, body, key, stored_ms), data, "the body is not what its name says"
         )
         self._archive.put(key, data)
-        return rows
+        return sheet
 
 
 async def _healthy(_request: Request) -> Response:

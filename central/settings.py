@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="Whose days the completeness report counts."
     )
+    history_days: int = Field(
+        90, ge=1, description="So long what sites told of themselves can be looked up; its items stay in the archive."
+    )
     public_agent_url: str | None = Field(
         None, description="How agents reach the agent door, for enrolment; guessed from `agent_listen` when not given."
     )

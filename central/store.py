@@ -1,7 +1,7 @@
-"""The database: which sites, items, events and states there are. The only module with SQL.
+"""The database: which sites, items, events and states there are. Home of the SQL.
 
 SQLite (WAL, synchronous=FULL) and PostgreSQL behave alike here: what a method has written when it returns is durable.
-Every method raises StoreDown when the database does not answer.
+Every method raises StoreDown when the database does not answer. The rows come to date in `dating.py`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,27 @@ from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
 
-from central.core.timeline import Footage, SiteEvent, unix_ms
+from central import telemetry
+from central.core.dating import Dating
+from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
+from central.dating import RunClock, bring_to_date, learn
 from central.errors import SettingsError, StoreDown
 from central.schema import events, items, sites, states
-from edge_agent.contract import Event, EventType, LossCause, Range
+from central.telemetry import Point, SampleRow
+from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
+
+_LOSSES_THAT_REACH_BACK: Final = 64
+"""What one camera lost does not overlap: of what ended after an interval only the next of each camera began in it."""
+
+_REMEMBERED: Final = 10_000
+
+_GONE: Final = (EventType.SPOOL_EVICTED, EventType.SPOOL_QUARANTINED)
+"""What tells of footage long after it was recorded."""
 
 _EARLIEST_MS: Final = 1_767_225_600_000
 """2026: a label before there was an agent is a wrong clock's, and no neighbour."""
@@ -81,6 +93,16 @@ class ItemRow:
     gap_cause: str | None = None
     gap_detail: str | None = None
     holes: str | None = None
+    monotonic_ms: int | None = None
+    label_ms: int | None = None
+    """What the name says, once another clock of the boot has had its say on `start_ms`."""
+
+    @property
+    def told(self) -> RunClock | None:
+        """What it tells of the clock of its run, if anything."""
+        if self.monotonic_ms is None or self.clock != ClockQuality.SYNCED or self.start_ms > self.stored_ms + FUTURE_MS:
+            return None
+        return RunClock(self.site, self.run, offset_ms=self.start_ms - self.monotonic_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +117,47 @@ class EventRow:
     camera: str | None
     received_ms: int
     body: str
+    boot: str | None = None
+    clock: str | None = None
+    monotonic_ms: int | None = None
+    label_ms: int | None = None
+    """When it says it was, once another clock of the boot has had its say on `time_ms`."""
+    until_ms: int | None = None
+    """Where the footage ended that it says is gone, unless the clock that labelled it was wrong."""
 
     @classmethod
     def of(cls, site: str, event: Event, received_ms: int) -> Self:
         """The row of an event; ValueError when its id cannot be one."""
         if not (0 < len(event.id) <= 200 and event.id.isprintable()):
             raise ValueError("the id of an event has 1 to 200 printable characters")
+        time_ms, offset_ms = unix_ms(event.time), event.data.wall_minus_monotonic_ms
         return cls(
             site=site,
             event=event.id,
             type=event.type,
-            time_ms=unix_ms(event.time),
+            time_ms=time_ms,
             run=event.data.run,
             camera=event.data.camera,
             received_ms=received_ms,
             body=event.to_json().decode(),
+            boot=event.data.boot,
+            clock=event.data.clock,
+            monotonic_ms=None if offset_ms is None else time_ms - offset_ms,
+            until_ms=_until_ms(event),
         )
+
+    @property
+    def told(self) -> RunClock | None:
+        """What it tells of the clock of its run, if anything."""
+        proves = self.clock == ClockQuality.SYNCED and self.time_ms <= self.received_ms + FUTURE_MS
+        if proves and self.monotonic_ms is not None:
+            return RunClock(self.site, self.run, self.boot, self.time_ms - self.monotonic_ms)
+        return RunClock(self.site, self.run, self.boot) if self.boot else None
+
+
+def _until_ms(event: Event) -> int | None:
+    told = event.type in _GONE and event.data.items_clock is not ClockQuality.UNSYNCED
+    return unix_ms(event.data.to_at) if told and event.data.to_at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +176,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._old_news: set[tuple[str, str, bool, bool]] = set()
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
 
     @classmethod
@@ -215,10 +263,13 @@ class Store:
 
     # --- items ---
 
-    def add_items(self, rows: Sequence[ItemRow], with_events: Sequence[EventRow]) -> list[tuple[ItemRow, bool]]:
+    def add_items(
+        self, rows: Sequence[ItemRow], with_events: Sequence[EventRow], with_samples: Sequence[SampleRow] = ()
+    ) -> list[tuple[ItemRow, bool]]:
         """What stands under the identity of each row, and whether it is that row, new. Durable on return.
 
-        A row that was lost is replaced by the one with the same bytes. The events are added too, where they are new.
+        A row that was lost is replaced by the one with the same bytes. The events and samples are added too, where
+        they are new.
         """
         if not rows:
             return []
@@ -241,6 +292,9 @@ class Store:
                 if there is not None:
                     first[site, run, sequence] = there
             self._add_events(connection, with_events)
+            telemetry.add(connection, self._insert, with_samples)
+            new_items = [row for key, row in first.items() if key in new]
+            self._bring_to_date(connection, [*new_items, *with_events], with_samples)
         stand = [first[row.site, row.run, row.sequence] for row in rows]
         return [(there, there is row) for there, row in zip(stand, rows, strict=True)]
 
@@ -346,6 +400,7 @@ class Store:
         """Add those events that are new."""
         with self._write() as connection:
             self._add_events(connection, rows)
+            self._bring_to_date(connection, rows, [])
 
     def _add_events(self, connection: sa.Connection, rows: Sequence[EventRow]) -> None:
         if rows:
@@ -353,6 +408,23 @@ class Store:
                 self._insert(events).on_conflict_do_nothing(index_elements=["site", "event"]),
                 [asdict(row) for row in rows],
             )
+
+    def _bring_to_date(
+        self, connection: sa.Connection, rows: Sequence[ItemRow | EventRow], with_samples: Sequence[SampleRow]
+    ) -> None:
+        """What the rows tell of clocks is known, and what was labelled by a wrong one has its true time."""
+        told = [clock for row in rows if (clock := row.told) and clock.kind not in self._old_news]
+        news = learn(connection, self._insert, told)
+        if told and not news:  # so it stands in the database, and need not be said again
+            if len(self._old_news) > _REMEMBERED:
+                self._old_news.clear()
+            self._old_news.update(clock.kind for clock in told)
+        undated = {
+            (row.site, row.run)
+            for row in (*rows, *with_samples)
+            if row.run is not None and row.monotonic_ms is not None and row.clock != ClockQuality.SYNCED
+        }
+        bring_to_date(connection, news, undated)
 
     def events(self, site: str | None, limit: int, before: int | None = None) -> list[tuple[int, EventRow]]:
         """The events that came last, newest first, with their numbers; those below `before` if given."""
@@ -365,29 +437,36 @@ class Store:
             return [(row.pop("id"), EventRow(**row)) for row in map(dict, connection.execute(query).mappings())]
 
     def timeline_events(self, site: str, from_ms: int, to_ms: int, runs: Iterable[str]) -> list[SiteEvent]:
-        """The events that explain holes: those of the interval, and the starts of those runs whenever they were."""
-        explaining = (
-            EventType.AGENT_STARTED,
-            EventType.CAMERA_LOST,
-            EventType.CAMERA_BACK,
-            EventType.SPOOL_EVICTED,
-            EventType.SPOOL_QUARANTINED,
-        )
-        query = sa.select(events.c.type, events.c.time_ms, events.c.body).where(
-            events.c.site == site,
-            events.c.type.in_(explaining),
-            sa.or_(
-                events.c.time_ms.between(from_ms, to_ms),
-                sa.and_(events.c.type == EventType.AGENT_STARTED, events.c.run.in_(list(runs))),
-            ),
+        """The events that explain holes: those of the interval, and the starts of those runs whenever they were.
+
+        Of footage that is gone, those that tell of the interval.
+        """
+        started = EventType.AGENT_STARTED
+        kind, time, until = events.c.type, events.c.time_ms, events.c.until_ms
+        of_site = sa.select(time, events.c.body).where(events.c.site == site)
+        gone = of_site.where(kind.in_(_GONE))
+        queries = (
+            of_site.where(kind.in_((started, EventType.CAMERA_LOST, EventType.CAMERA_BACK)), _within(from_ms, to_ms)),
+            of_site.where(kind == started, events.c.run.in_(list(runs)), ~_within(from_ms, to_ms)),
+            gone.where(until.between(from_ms, to_ms)),
+            gone.where(until > to_ms).order_by(until).limit(_LOSSES_THAT_REACH_BACK),
+            gone.where(until.is_(None), time >= from_ms),
         )
         with self._read() as connection:
-            return [SiteEvent.parse(row.body) for row in connection.execute(query)]
+            found = [SiteEvent.parse(row.body, row.time_ms) for query in queries for row in connection.execute(query)]
+            owners = {event.unsynced_run for event in found if event.unsynced_run}
+            if not owners:
+                return found
+            starts = sa.select(events.c.run, events.c.time_ms - events.c.label_ms).where(
+                events.c.site == site, events.c.type == EventType.AGENT_STARTED, events.c.run.in_(owners)
+            )
+            late_ms = {run: late_ms for run, late_ms in connection.execute(starts) if late_ms is not None}
+            return [event.shifted(late_ms.get(event.unsynced_run or "", 0)) for event in found]
 
     # --- states ---
 
-    def put_states(self, rows: Sequence[StateRow]) -> None:
-        """Each row is now the latest of its topic."""
+    def put_states(self, rows: Sequence[StateRow], with_samples: Sequence[SampleRow] = ()) -> None:
+        """Each row is now the latest of its topic; the samples are in the history."""
         if not rows:
             return
         statement = self._insert(states)
@@ -397,6 +476,7 @@ class Store:
                 statement.on_conflict_do_update(index_elements=["site", "topic", "camera"], set_=update),
                 [asdict(row) for row in rows],
             )
+            telemetry.add(connection, self._insert, with_samples)
 
     def states(self, site: str | None = None) -> list[StateRow]:
         """The latest state messages, of one site or of all."""
@@ -405,6 +485,22 @@ class Store:
             query = query.where(states.c.site == site)
         with self._read() as connection:
             return [StateRow(**row) for row in connection.execute(query).mappings()]
+
+    # --- samples ---
+
+    def points(self, site: str, topic: str, camera: str, from_ms: int, to_ms: int, most: int) -> list[Point]:
+        """What the site told of that group in the interval, thinned to so many points."""
+        with self._read() as connection:
+            return telemetry.points(connection, site, topic, camera, from_ms, to_ms, most)
+
+    def forget_samples(self, before_ms: int) -> int:
+        """Some of what came before that moment is gone from the history; how many rows, 0 when nothing is left."""
+        with self._read() as connection:
+            rows = telemetry.expired(connection, before_ms)
+        if rows:
+            with self._write() as connection:
+                telemetry.forget(connection, rows)
+        return len(rows)
 
 
 def _engine(address: sa.URL) -> sa.Engine:
@@ -427,6 +523,10 @@ def _engine(address: sa.URL) -> sa.Engine:
     return engine
 
 
+def _within(from_ms: int, to_ms: int) -> sa.ColumnElement[bool]:
+    return events.c.time_ms.between(from_ms, to_ms)
+
+
 def _by_identity(site: str, run: str, sequence: int) -> sa.Select[Any]:
     identity = (items.c.site == site, items.c.run == run, items.c.sequence == sequence)
     return sa.select(*_item_columns()).where(*identity)
@@ -446,7 +546,7 @@ def _footage_columns() -> list[sa.Column[Any]]:
         items.c[name]
         for name in (
             *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
-            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms"),
+            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms", "clock", "label_ms"),
         )
     ]
 
@@ -454,8 +554,10 @@ def _footage_columns() -> list[sa.Column[Any]]:
 def _footage(row: sa.RowMapping) -> Footage:
     values = dict(row)
     cause, holes, lost_ms = values.pop("gap_cause"), values.pop("holes"), values.pop("lost_ms")
+    dating = Dating.of(values.pop("clock"), values["start_ms"], values.pop("label_ms"))
     return Footage(
         **values,
+        dating=dating,
         gap_cause=LossCause(cause) if cause else None,
         holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
         lost=lost_ms is not None,

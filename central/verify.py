@@ -16,8 +16,8 @@ from typing import Final
 
 from central.archive import Archive, Stored
 from central.errors import ArchiveDown, NothingThere
-from central.ingest import item_rows
-from central.store import EventRow, ItemRow, Store
+from central.ingest import Sheet, sheet_of
+from central.store import ItemRow, Store
 from edge_agent.contract import ItemName
 
 _ROWS_AT_ONCE: Final = 1000
@@ -106,7 +106,7 @@ class _Check:
         self._count, self._highest = store.extent()
         # A byte for each row whose object was met: a listing comes in any order, and may be longer than memory.
         self._met = bytearray(self._highest + 1)
-        self._filing: list[tuple[ItemRow, EventRow | None]] = []
+        self._filing: list[Sheet] = []
         self.verdict = Verdict(repaired=repair)
 
     def run(self, *, archive_is_new: bool) -> Verdict:
@@ -143,7 +143,11 @@ class _Check:
             else:
                 self._second(stored, site, name, row)
         if self._filing:
-            self._store.add_items([row for row, _ in self._filing], [event for _, event in self._filing if event])
+            self._store.add_items(
+                [sheet.row for sheet in self._filing],
+                [event for sheet in self._filing for event in sheet.events],
+                [sample for sheet in self._filing for sample in sheet.samples],
+            )
             self._filing.clear()
         self.verdict.objects += len(some)
         self._tell()
@@ -166,7 +170,7 @@ class _Check:
         if not whole:
             self._damaged(row)
         elif row.lost_ms is not None:
-            self._file(Finding.FOUND, row, None)
+            self._file(Finding.FOUND, Sheet(row))
         if number <= self._highest:
             self._met[number] = 1
 
@@ -174,15 +178,15 @@ class _Check:
         """An object without a row."""
         if site not in self._sites:
             self.verdict.note(Finding.FOREIGN, stored.key)
-        elif rows := self._item(stored, site, name):
-            self._file(Finding.UNFILED, *rows)
+        elif sheet := self._item(stored, site, name):
+            self._file(Finding.UNFILED, sheet)
         else:
             self._stray(stored.key)
 
     def _second(self, stored: Stored, site: str, name: ItemName, row: ItemRow) -> None:
         """An object of an item whose row names another one."""
-        rows = self._item(stored, site, name) if row.sha256 == name.sha256 else None
-        if rows is None:
+        sheet = self._item(stored, site, name) if row.sha256 == name.sha256 else None
+        if sheet is None:
             self._stray(stored.key)
         elif row.lost_ms is None and self._is_whole(row):
             self.verdict.note(Finding.DUPLICATE, stored.key)
@@ -194,15 +198,15 @@ class _Check:
                 if self._archive.size(row.object) is not None:
                     self._archive.put_aside(row.object)
                 self._store.mark_lost([(site, name.run, name.sequence)], self._now_ms)
-            self._file(Finding.FOUND, *rows)
+            self._file(Finding.FOUND, sheet)
 
-    def _item(self, stored: Stored, site: str, name: ItemName) -> tuple[ItemRow, EventRow | None] | None:
+    def _item(self, stored: Stored, site: str, name: ItemName) -> Sheet | None:
         """The rows of an object that is a whole item; None when it is not."""
         data = self._archive.read(stored.key, 0, stored.size_bytes) if stored.size_bytes else b""
         if hashlib.sha256(data).hexdigest() != name.sha256:
             return None
         try:
-            return item_rows(site, name, data, stored.key, stored.stored_ms)
+            return sheet_of(site, name, data, stored.key, stored.stored_ms)
         except ValueError:
             return None
 
@@ -213,10 +217,10 @@ class _Check:
             return False
         return hashlib.sha256(data).hexdigest() == row.sha256
 
-    def _file(self, finding: Finding, row: ItemRow, event: EventRow | None) -> None:
-        self.verdict.note(finding, row.object)
+    def _file(self, finding: Finding, sheet: Sheet) -> None:
+        self.verdict.note(finding, sheet.row.object)
         if self._repair:
-            self._filing.append((row, event))
+            self._filing.append(sheet)
 
     def _stray(self, key: str) -> None:
         self.verdict.note(Finding.STRAY, key)

@@ -68,6 +68,14 @@ class ClockQuality(StrEnum):
     UNSYNCED = "unsynced"
 
 
+Boot = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
+"""A tag of one boot of the host: the runs that have it share a monotonic clock."""
+
+
+OffsetMs = Annotated[int, Field(ge=-(10**15), le=10**15)]
+"""The time of day minus the monotonic clock of a host."""
+
+
 class LossCause(StrEnum):
     """Why footage of an interval does not exist."""
 
@@ -572,6 +580,8 @@ class EventData(Message):
     `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
     `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
+    `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
+    `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.
     """
 
     run: RunId
@@ -583,8 +593,13 @@ class EventData(Message):
     to_at: Instant | None = None
     items: int | None = None
     returned: int | None = None
+    items_run: RunId | None = None
+    items_clock: ClockQuality | None = None
     before: str | None = None
     after: str | None = None
+    boot: Boot | None = None
+    clock: ClockQuality | None = None
+    wall_minus_monotonic_ms: OffsetMs | None = None
 
 
 class Event(Message):
@@ -671,6 +686,7 @@ class Sample(Message):
 
 
 class Telemetry(Message):
-    """A batch of state messages, so that the history has no hole where MQTT had one."""
+    """A batch of state messages, so that the history has no hole where MQTT had one; all are dated by one clock."""
 
     samples: tuple[Sample, ...]
+    wall_minus_monotonic_ms: OffsetMs | None = None

@@ -148,6 +148,8 @@ class Ship:
                     from_at=instant(name.start_ms),
                     to_at=instant(name.end_ms),
                     items=1,
+                    items_run=name.run,
+                    items_clock=name.clock,
                 ),
             )
         return wait_s

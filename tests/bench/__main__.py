@@ -13,10 +13,10 @@ from typing import Final
 
 import pytest
 
-from tests.bench import record
+from tests.bench import history, record
 from tests.bench.report import REPORT, Finding, show, write
 
-MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {"record": record.measure}
+MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {"record": record.measure, "history": history.measure}
 
 
 def main() -> int:

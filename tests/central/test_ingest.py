@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Signal
+from typing import Any
 
 import httpx2
 import pytest
@@ -475,9 +476,9 @@ def test_many_items_are_filed_in_few_transactions(door: Door, monkeypatch: pytes
     sizes: list[int] = []
     add_items = door.store.add_items
 
-    def counted(rows: list[ItemRow], events: list[object]) -> object:
+    def counted(rows: list[ItemRow], *more: Any) -> object:
         sizes.append(len(rows))
-        return add_items(rows, events)  # type: ignore[arg-type]
+        return add_items(rows, *more)
 
     monkeypatch.setattr(door.store, "add_items", counted)
     name, data = make_segment()

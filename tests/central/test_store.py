@@ -192,6 +192,18 @@ def test_the_start_of_a_run_is_found_whenever_its_clock_says_it_was(store: Store
     ]
 
 
+def test_an_eviction_explains_a_hole_however_late_it_happened(store: Store) -> None:
+    """A spool that fills up during a long break drops footage of long ago."""
+    gone = {"camera": "north", "cause": LossCause.EVICTED, "from_at": instant(T), "to_at": instant(T + 4000)}
+    week_ms = 7 * 86_400_000
+    store.add_events([event_row(1, EventType.SPOOL_EVICTED, at_ms=T + week_ms, **gone)])
+    (found,) = store.timeline_events("aloha", T - 1000, T + 10_000, [])
+    assert (found.from_ms, found.to_ms) == (T, T + 4000)
+    assert store.timeline_events("aloha", T + 60_000, T + 90_000, []) == []
+    (found,) = store.timeline_events("aloha", T + 1000, T + 2000, [])
+    assert found.to_ms == T + 4000
+
+
 def test_the_latest_state_wins(store: Store) -> None:
     store.put_states([StateRow("aloha", "power", "", T, "1"), StateRow("aloha", "camera", "north", T, "2")])
     store.put_states([StateRow("aloha", "power", "", T + 1, "3"), StateRow("batu", "power", "", T, "4")])

@@ -15,7 +15,7 @@ from central.archive import Archive
 from central.enrolment import enrol
 from central.errors import ArchiveDown
 from central.history import camera_timeline
-from central.ingest import item_rows
+from central.ingest import sheet_of
 from central.store import ItemRow, Store
 from central.verify import Finding, Verdict, verify
 from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, instant
@@ -41,8 +41,8 @@ class Shelves:
         key = f"{day}/aloha/{name.camera}/{name}"
         self.archive.put(key, data)
         if row:
-            stored, event = item_rows("aloha", name, data, key, T)
-            self.store.add_items([stored], [event] if event else [])
+            sheet = sheet_of("aloha", name, data, key, T)
+            self.store.add_items([sheet.row], sheet.events, sheet.samples)
         return key
 
     def row(self, name: ItemName) -> ItemRow:
@@ -261,7 +261,7 @@ def test_it_may_run_while_items_arrive(sqlite_store: Store, tmp_path: Path) -> N
 def test_filing_heals_a_lost_row_only_with_the_same_bytes(store: Store, *, lost: bool, same: bool) -> None:
     """On each kind of database."""
     name, data = make_segment()
-    row, _ = item_rows("aloha", name, data, "a", T)
+    row = sheet_of("aloha", name, data, "a", T).row
     ((_, new),) = store.add_items([row], [])
     assert new
     if lost:

@@ -47,6 +47,7 @@ class Kept:
     full: bool = False
     items: list[tuple[ItemKind, str | None, int, int, bytes]] = field(default_factory=list)
     told: list[bytes] = field(default_factory=list)
+    qualities: list[ClockQuality] = field(default_factory=list)
 
     def add(
         self, kind: ItemKind, camera: str | None, start_ms: int, duration_ms: int, clock: ClockQuality, data: bytes
@@ -54,6 +55,7 @@ class Kept:
         if self.full:
             raise SpoolFull("no room")
         self.items.append((kind, camera, start_ms, duration_ms, data))
+        self.qualities.append(clock)
         return ItemName(RUN, len(self.items), kind, camera or "site", start_ms, duration_ms, clock, "0" * 64)
 
     def event(self, body: bytes) -> None:
@@ -118,6 +120,14 @@ def test_an_event_is_the_same_bytes_in_the_spool_and_on_the_bus() -> None:
     events = [Event.model_validate_json(body) for body in kept.told]
     assert [event.id for event in events] == [f"{RUN}-1", f"{RUN}-2"]
     assert [(kind, camera) for kind, camera, *_ in kept.items] == [(ItemKind.EVENT, "north")] * 2
+
+
+def test_an_event_says_by_which_clock_it_is_dated() -> None:
+    kept, clock = Kept(), FakeClock(quality=ClockQuality.HOLDOVER)
+    Journal("kota-lama", kept, kept, clock).announce(EventType.CAMERA_BACK, EventData(run=RUN, camera="north"))
+    (event,) = map(Event.model_validate_json, kept.told)
+    assert (event.data.boot, event.data.clock) == (clock.boot, "holdover")
+    assert event.time == instant(clock.monotonic_ms() + (event.data.wall_minus_monotonic_ms or 0))
 
 
 def test_an_event_on_a_full_disk_is_still_told() -> None:
@@ -187,6 +197,20 @@ def test_what_is_told_is_the_history_too() -> None:
     assert [sample.body["supply"] for sample in samples if sample.group == "power"] == ["mains", "battery"]
     told = [json.loads(body) for group, body in reported.published if group == "power"]
     assert [sample.body for sample in samples if sample.group == "power"] == told[: len(samples)]
+
+
+def test_a_batch_is_dated_by_one_clock() -> None:
+    """What is told after the clock was set right is another item, which says so."""
+    reported = Reported()
+    reported.clock.trust(ClockQuality.UNSYNCED)
+    wrong_ms = reported.clock.now_ms() - reported.clock.monotonic_ms()
+    reported.run(10)
+    reported.clock.step(86_400)
+    reported.clock.trust(ClockQuality.SYNCED)
+    reported.run(70)
+    batches = [Telemetry.model_validate_json(body) for *_, body in reported.kept.items]
+    assert [batch.wall_minus_monotonic_ms for batch in batches] == [wrong_ms, wrong_ms + 86_400_000]
+    assert reported.kept.qualities == [ClockQuality.UNSYNCED, ClockQuality.SYNCED]
 
 
 def test_all_groups_are_told_on_the_first_turn_and_again_within_the_ceiling() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,7 +182,13 @@ def test_the_alarm_is_given_once_until_there_is_much_time_again() -> None:
 
 def test_losses_are_told_per_camera_and_interval() -> None:
     names = [item(1), item(2), item(3, camera="south"), item(4, ItemKind.SNAPSHOT)]
-    assert dropped(names) == [Dropped("north", 4000, 12_000, 2), Dropped("south", 12_000, 16_000, 1)]
+    names.append(replace(item(1_000_000), clock=ClockQuality.UNSYNCED))
+    run, synced, unsynced = names[0].run, names[0].clock, ClockQuality.UNSYNCED
+    assert dropped(names) == [
+        Dropped(run, "north", synced, 4000, 12_000, 2),
+        Dropped(run, "south", synced, 12_000, 16_000, 1),
+        Dropped(run, "north", unsynced, 4_000_000_000, 4_000_004_000, 1),
+    ]
 
 
 def test_the_forecast_says_when_the_spool_is_full() -> None:

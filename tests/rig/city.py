@@ -101,6 +101,7 @@ class City:
         settings: Table | None = None,
         link: Link | None = None,
         prefix: Sequence[str | Path] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> Site:
         """The centre knows the site, which has its configuration; nothing of it runs yet.
 
@@ -121,7 +122,8 @@ class City:
             table["link"] = {"interface": "lo"}
         config = folder / "agent.toml"
         config.write_text(to_toml(merged(table, settings or {})))
-        agent = Program(f"agent {site}", [*prefix, *EDGE_AGENT, "run", "--config", config], folder / "agent.log")
+        command = [*prefix, *EDGE_AGENT, "run", "--config", config]
+        agent = Program(f"agent {site}", command, folder / "agent.log", environment)
         made = self.sites[site] = Site(site, folder, config, agent)
         made.mains(on=True)
         return made

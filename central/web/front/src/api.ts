@@ -84,12 +84,16 @@ export interface Site {
 
 export type FootageState = "recorded" | "pending" | "lost" | "unknown";
 
+/** How the time of what is recorded is known. */
+export type Dating = "clock" | "afterwards" | "unsynced";
+
 export interface Interval {
   from: Instant;
   to: Instant;
   state: FootageState;
   cause: LossCause | null;
   detail: string;
+  dating: Dating | null;
 }
 
 export interface SiteEvent {
