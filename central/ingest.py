@@ -139,7 +139,7 @@ class Sheet:
     samples: list[SampleRow] = field(default_factory=list)
 
 
-def sheet(site: str, name: ItemName, data: bytes | bytearray, key: str, stored_ms: int) -> Sheet:
+def sheet_of(site: str, name: ItemName, data: bytes | bytearray, key: str, stored_ms: int) -> Sheet:
     """The rows of an item whose object is, or will be, the whole of `key`; ValueError as with `check_body`."""
     checked = check_body(name, data)
     row = ItemRow(
@@ -383,7 +383,7 @@ class Ingest:
         stored_ms = time.time_ns() // 1_000_000
         key = f"{instant(stored_ms):%Y/%m/%d}/{site}/{name.camera}/{name}"
         filed = _understood(
-            lambda body: sheet(site, name, body, key, stored_ms), data, "the body is not what its name says"
+            lambda body: sheet_of(site, name, body, key, stored_ms), data, "the body is not what its name says"
         )
         self._archive.put(key, data)
         return filed

@@ -16,7 +16,7 @@ from typing import Final
 
 from central.archive import Archive, Stored
 from central.errors import ArchiveDown, NothingThere
-from central.ingest import Sheet, sheet, tabulate
+from central.ingest import Sheet, sheet_of, tabulate
 from central.store import ItemRow, Store
 from edge_agent.contract import ItemName
 
@@ -202,7 +202,7 @@ class _Check:
         if hashlib.sha256(data).hexdigest() != name.sha256:
             return None
         try:
-            return sheet(site, name, data, stored.key, stored.stored_ms)
+            return sheet_of(site, name, data, stored.key, stored.stored_ms)
         except ValueError:
             return None
 

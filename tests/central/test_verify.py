@@ -15,7 +15,7 @@ from central.archive import Archive
 from central.enrolment import enrol
 from central.errors import ArchiveDown
 from central.history import camera_timeline
-from central.ingest import sheet, tabulate
+from central.ingest import sheet_of, tabulate
 from central.store import ItemRow, Store
 from central.verify import Finding, Verdict, verify
 from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, instant
@@ -41,7 +41,7 @@ class Shelves:
         key = f"{day}/aloha/{name.camera}/{name}"
         self.archive.put(key, data)
         if row:
-            filed = sheet("aloha", name, data, key, T)
+            filed = sheet_of("aloha", name, data, key, T)
             self.store.add_items(*tabulate([filed]))
         return key
 
@@ -261,7 +261,7 @@ def test_it_may_run_while_items_arrive(sqlite_store: Store, tmp_path: Path) -> N
 def test_filing_heals_a_lost_row_only_with_the_same_bytes(store: Store, *, lost: bool, same: bool) -> None:
     """On each kind of database."""
     name, data = make_segment()
-    row = sheet("aloha", name, data, "a", T).row
+    row = sheet_of("aloha", name, data, "a", T).row
     ((_, new),) = store.add_items([row], [])
     assert new
     if lost:
