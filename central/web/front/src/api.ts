@@ -32,6 +32,8 @@ export interface Link extends Record<LinkPart, Reach> {
   at: Instant;
 }
 
+export type PaceLimit = "none" | "cap" | "window" | "grant";
+
 export interface SpoolState {
   backlog_items: number;
   backlog_s: number;
@@ -40,6 +42,8 @@ export interface SpoolState {
   full_in_s: number | null;
   sent_bytes_per_s: number;
   drain_eta_s: number | null;
+  pace_bytes_per_s: number | null;
+  pace_limit: PaceLimit;
   at: Instant;
 }
 
