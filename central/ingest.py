@@ -11,16 +11,16 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -30,19 +30,25 @@ from central.errors import ArchiveDown, CentralError, NoRoom, StoreDown
 from central.store import EventRow, ItemRow
 from edge_agent.contract import (
     HELLO_PATH,
+    INVENTORY_PATH,
     ITEM_PATH,
     MAX_ITEM_BYTES,
     MAX_MESSAGE_BYTES,
     NO_CAMERA,
+    Differences,
     Event,
     Hello,
+    Inventory,
     ItemKind,
     ItemName,
     Problem,
+    Range,
     Receipt,
+    RunId,
     Telemetry,
     content_digest,
     instant,
+    range_digest,
     read_facts,
 )
 
@@ -52,11 +58,16 @@ _AT_ONCE: Final = 8
 """Items being made durable at the same time; the disk is the narrow place."""
 _COMMIT_AT_MOST: Final = 256
 _RETRY_AFTER_S: Final = "5"
+_COMPARISONS_AT_MOST: Final = 8
+"""Inventories that wait for their answer, one after the other, so that comparing never holds up items."""
+_RUN: Final = TypeAdapter[str](RunId)
 
 
 class _Store(Protocol):
     def item(self, site: str, run: str, sequence: int) -> ItemRow | None: ...
     def add_items(self, rows: list[ItemRow], with_events: list[EventRow]) -> list[tuple[ItemRow, bool]]: ...
+    def held(self, site: str, ranges: Iterable[Range]) -> Iterator[list[tuple[int, str]]]: ...
+    def newest(self, site: str, but_run: str) -> tuple[str, int] | None: ...
 
 
 class _Archive(Protocol):
@@ -111,6 +122,31 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
             if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
                 raise ValueError("not a whole JPEG file")
     return _Checked()
+
+
+def item_rows(
+    site: str, name: ItemName, data: bytes | bytearray, key: str, stored_ms: int
+) -> tuple[ItemRow, EventRow | None]:
+    """The rows of an item whose object is, or will be, the whole of `key`; ValueError as with `check_body`."""
+    checked = check_body(name, data)
+    row = ItemRow(
+        site=site,
+        run=name.run,
+        sequence=name.sequence,
+        kind=name.kind,
+        camera=name.camera,
+        start_ms=name.start_ms,
+        duration_ms=name.duration_ms,
+        clock=name.clock,
+        sha256=name.sha256,
+        size_bytes=len(data),
+        stored_ms=stored_ms,
+        object=key,
+        offset=0,
+        length=len(data),
+        **checked.columns,
+    )
+    return row, EventRow.of(site, checked.event, stored_ms) if checked.event else None
 
 
 _Filing = Future[tuple[ItemRow, bool]]
@@ -175,6 +211,8 @@ class Ingest:
         self._budget_bytes = in_flight_bytes
         self._clerk = Clerk(store)
         self._hands = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ingest")
+        self._comparer = ThreadPoolExecutor(1, thread_name_prefix="compare")
+        self._comparisons = 0
 
     def app(self) -> Starlette:
         """The ASGI application of the agent door."""
@@ -182,6 +220,7 @@ class Ingest:
             routes=[
                 Route(ITEM_PATH + "{name}", self._put, methods=["PUT"]),
                 Route(HELLO_PATH, self._hello, methods=["GET"]),
+                Route(INVENTORY_PATH, self._inventory, methods=["POST"]),
                 Route("/healthz", _healthy, methods=["GET"]),
             ]
         )
@@ -189,6 +228,7 @@ class Ingest:
     def close(self) -> None:
         """Finish what was begun."""
         self._hands.shutdown()
+        self._comparer.shutdown()
         self._clerk.close()
 
     @property
@@ -199,14 +239,52 @@ class Ingest:
     async def _hello(self, request: Request) -> Response:
         try:
             site = self._site(request)
-        except _Refusal as error:
+            newest = None
+            if "run" in request.query_params:
+                run = _understood(_RUN.validate_python, request.query_params["run"], "not the name of a run")
+                newest = await asyncio.get_running_loop().run_in_executor(self._hands, self._store.newest, site, run)
+        except (_Refusal, CentralError) as error:
             return _problem(error)
-        return _json(Hello(site=site, at=datetime.now(UTC)).to_json(), 200)
+        newest_run, newest_sequence = newest or (None, None)
+        hello = Hello(site=site, at=datetime.now(UTC), newest_run=newest_run, newest_sequence=newest_sequence)
+        return _json(hello.to_json(), 200)
+
+    async def _inventory(self, request: Request) -> Response:
+        try:
+            site = self._site(request)
+            body = bytearray()
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_MESSAGE_BYTES:
+                    raise _Refusal(413, "the inventory is too large", f"it has at most {MAX_MESSAGE_BYTES} bytes")
+            inventory = _understood(Inventory.model_validate_json, bytes(body), "not an inventory")
+            if self._comparisons >= _COMPARISONS_AT_MOST:
+                raise _Refusal(503, "too many comparisons at once")
+            self._comparisons += 1
+            try:
+                loop = asyncio.get_running_loop()
+                differ = await loop.run_in_executor(self._comparer, self._differing, site, inventory.ranges)
+            finally:
+                self._comparisons -= 1
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except (_Refusal, CentralError) as error:
+            await _drain(request)
+            return _problem(error)
+        return _json(Differences(differ=differ).to_json(), 200)
+
+    def _differing(self, site: str, ranges: tuple[Range, ...]) -> tuple[int, ...]:
+        held = self._store.held(site, ranges)
+        return tuple(
+            number
+            for number, (part, items) in enumerate(zip(ranges, held, strict=True))
+            if len(items) != part.count or range_digest(items) != part.digest
+        )
 
     async def _put(self, request: Request) -> Response:
         try:
             site = self._site(request)
-            name = _item_name(request)
+            name = _understood(ItemName.parse, request.path_params["name"], "not the name of an item")
             data = bytearray()
             try:
                 await self._receive(request, name, data)
@@ -267,51 +345,40 @@ class Ingest:
         return row, new
 
     def _stored(self, site: str, name: ItemName, data: bytearray) -> ItemRow | tuple[ItemRow, EventRow | None]:
-        """What stands under the identity already, else the rows of the item, whose object is now stored."""
+        """What stands under the identity and is not lost, else the rows of the item, whose object is now stored."""
         # Here and not as it arrives: it would hold up all the others who are sending.
         if hashlib.sha256(data).hexdigest() != name.sha256:
             raise _Refusal(400, "the body does not have the hash in the name")
-        return self._store.item(site, name.run, name.sequence) or self._archived(site, name, data)
+        stored = self._store.item(site, name.run, name.sequence)
+        if stored is not None and (stored.lost_ms is None or stored.sha256 != name.sha256):
+            return stored
+        return self._archived(site, name, data)
 
     def _archived(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, EventRow | None]:
         """The rows of an item whose object is stored."""
         stored_ms = time.time_ns() // 1_000_000
-        try:
-            checked = check_body(name, data)
-            event = EventRow.of(site, checked.event, stored_ms) if checked.event else None
-        except ValueError as error:
-            raise _Refusal(400, "the body is not what its name says", _first_line(error)) from error
         key = f"{instant(stored_ms):%Y/%m/%d}/{site}/{name.camera}/{name}"
-        self._archive.put(key, data)
-        row = ItemRow(
-            site=site,
-            run=name.run,
-            sequence=name.sequence,
-            kind=name.kind,
-            camera=name.camera,
-            start_ms=name.start_ms,
-            duration_ms=name.duration_ms,
-            clock=name.clock,
-            sha256=name.sha256,
-            size_bytes=len(data),
-            stored_ms=stored_ms,
-            object=key,
-            offset=0,
-            length=len(data),
-            **checked.columns,
+        rows = _understood(
+            lambda body: item_rows(site, name, body, key, stored_ms), data, "the body is not what its name says"
         )
-        return row, event
+        self._archive.put(key, data)
+        return rows
 
 
 async def _healthy(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def _item_name(request: Request) -> ItemName:
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def _understood(read: Callable[[_In], _Out], told: _In, wrong: str) -> _Out:
+    """What `read` makes of what the agent told; a refusal that says what is wrong with it."""
     try:
-        return ItemName.parse(request.path_params["name"])
+        return read(told)
     except ValueError as error:
-        raise _Refusal(400, "not the name of an item", str(error)) from error
+        raise _Refusal(400, wrong, _first_line(error)) from error
 
 
 def _announced_bytes(request: Request) -> int:
@@ -331,7 +398,7 @@ async def _drain(request: Request) -> None:
 def _first_line(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
     return str(error).splitlines()[0]
 
 

@@ -39,6 +39,8 @@ items = Table(
     Column("object", Text, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("length", BigInteger, nullable=False),
+    # When the bytes were found missing or damaged; null while they are there. Their site is asked for them again.
+    Column("lost_ms", BigInteger),
     # Facts of a segment; null for other kinds.
     Column("session", Integer),
     Column("media_start_ms", BigInteger),

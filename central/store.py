@@ -31,7 +31,7 @@ from central.core.timeline import Footage, SiteEvent, unix_ms
 from central.core.wishing import WishKind, WishRow
 from central.errors import SettingsError, StoreDown
 from central.schema import events, items, sites, states, wishes
-from edge_agent.contract import Event, EventType, LossCause
+from edge_agent.contract import Event, EventType, LossCause, Range
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
@@ -75,6 +75,7 @@ class ItemRow:
     object: str
     offset: int
     length: int
+    lost_ms: int | None = None
     session: int | None = None
     media_start_ms: int | None = None
     init_bytes: int | None = None
@@ -220,13 +221,19 @@ class Store:
     def add_items(self, rows: Sequence[ItemRow], with_events: Sequence[EventRow]) -> list[tuple[ItemRow, bool]]:
         """What stands under the identity of each row, and whether it is that row, new. Durable on return.
 
-        The events are added too, where they are new.
+        A row that was lost is replaced by the one with the same bytes. The events are added too, where they are new.
         """
         if not rows:
             return []
         first = {(row.site, row.run, row.sequence): row for row in reversed(rows)}
         with self._write() as connection:
-            statement = self._insert(items).on_conflict_do_nothing(index_elements=["site", "run", "sequence"])
+            statement = self._insert(items)
+            found_again = {column: statement.excluded[column] for column in ("object", "offset", "length", "stored_ms")}
+            statement = statement.on_conflict_do_update(
+                index_elements=["site", "run", "sequence"],
+                set_=found_again | {"lost_ms": None},
+                where=sa.and_(items.c.lost_ms.is_not(None), items.c.sha256 == statement.excluded.sha256),
+            )
             added = connection.execute(
                 statement.returning(items.c.site, items.c.run, items.c.sequence),
                 [asdict(row) for row in first.values()],
@@ -245,22 +252,89 @@ class Store:
         with self._read() as connection:
             return _item(connection.execute(_by_identity(site, run, sequence)))
 
+    def held(self, site: str, ranges: Iterable[Range]) -> Iterator[list[tuple[int, str]]]:
+        """Sequence and hash of the items of each range that are there, in order; at most one more than it counts."""
+        with self._read() as connection:
+            for part in ranges:
+                query = (
+                    sa.select(items.c.sequence, items.c.sha256)
+                    .where(
+                        items.c.site == site,
+                        items.c.run == part.run,
+                        items.c.sequence >= part.from_sequence,
+                        items.c.sequence < part.to_sequence,
+                        items.c.lost_ms.is_(None),
+                    )
+                    .order_by(items.c.sequence)
+                    .limit(part.count + 1)
+                )
+                yield [(sequence, sha256) for sequence, sha256 in connection.execute(query)]
+
+    def extent(self) -> tuple[int, int]:
+        """How many items there are, without the lost ones, and the highest number of a row."""
+        with self._read() as connection:
+            there = sa.func.count().filter(items.c.lost_ms.is_(None))
+            count, highest = connection.execute(sa.select(there, sa.func.max(items.c.id))).one()
+            return count, highest or 0
+
+    def rows(self, above: int, limit: int) -> list[tuple[int, ItemRow]]:
+        """The items whose rows have the next higher numbers, with those."""
+        query = sa.select(items.c.id, *_item_columns()).where(items.c.id > above).order_by(items.c.id).limit(limit)
+        return self._numbered(query)
+
+    def rows_of(self, site: str, run: str, sequences: Iterable[int]) -> list[tuple[int, ItemRow]]:
+        """Those items of a run, with the numbers of their rows."""
+        query = sa.select(items.c.id, *_item_columns()).where(
+            items.c.site == site, items.c.run == run, items.c.sequence.in_(list(sequences))
+        )
+        return self._numbered(query)
+
+    def _numbered(self, query: sa.Select[Any]) -> list[tuple[int, ItemRow]]:
+        with self._read() as connection:
+            return [(row.pop("id"), ItemRow(**row)) for row in map(dict, connection.execute(query).mappings())]
+
+    def mark_lost(self, identities: Iterable[tuple[str, str, int]], now_ms: int) -> None:
+        """The bytes of those items are gone since `now_ms`, or since before; their sites are asked for them again."""
+        marks = (
+            sa.update(items)
+            .where(items.c.site == sa.bindparam("of_site"), items.c.run == sa.bindparam("of_run"))
+            .where(items.c.sequence == sa.bindparam("of_sequence"), items.c.lost_ms.is_(None))
+            .values(lost_ms=now_ms)
+        )
+        gone = [{"of_site": site, "of_run": run, "of_sequence": sequence} for site, run, sequence in identities]
+        if gone:
+            with self._write() as connection:
+                connection.execute(marks, gone)
+
+    def newest(self, site: str, but_run: str) -> tuple[str, int] | None:
+        """Run and sequence of the site's newest item of any run but that one."""
+        order = (items.c.run.desc(), items.c.sequence.desc())
+        query = sa.select(items.c.run, items.c.sequence).where(items.c.site == site).order_by(*order).limit(1)
+        with self._read() as connection:
+            for others in (items.c.run > but_run, items.c.run < but_run):
+                if row := connection.execute(query.where(others)).first():
+                    return row.run, row.sequence
+        return None
+
     def latest_snapshot(self, site: str, camera: str) -> ItemRow | None:
         """The newest snapshot by order of recording, whatever its label says."""
         query = (
             sa.select(*_item_columns())
             .where(items.c.site == site, items.c.camera == camera, items.c.kind == "snapshot")
+            .where(items.c.lost_ms.is_(None))
             .order_by(items.c.run.desc(), items.c.sequence.desc())
             .limit(1)
         )
         with self._read() as connection:
             return _item(connection.execute(query))
 
-    def footage(self, site: str, camera: str, from_ms: int, to_ms: int) -> list[Footage]:
+    def footage(self, site: str, camera: str, from_ms: int, to_ms: int, *, also_lost: bool = False) -> list[Footage]:
         """The segments that reach into the interval by their labels, with one neighbour on each side."""
         of_camera = sa.select(*_footage_columns()).where(
             items.c.site == site, items.c.camera == camera, items.c.kind == "segment"
         )
+        if not also_lost:
+            of_camera = of_camera.where(items.c.lost_ms.is_(None))
         start = items.c.start_ms
         earliest = from_ms - _LONGEST_SEGMENT_MS
         within = of_camera.where(start >= earliest, start < to_ms)
@@ -410,16 +484,17 @@ def _footage_columns() -> list[sa.Column[Any]]:
         items.c[name]
         for name in (
             *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
-            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms"),
+            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms"),
         )
     ]
 
 
 def _footage(row: sa.RowMapping) -> Footage:
     values = dict(row)
-    cause, holes = values.pop("gap_cause"), values.pop("holes")
+    cause, holes, lost_ms = values.pop("gap_cause"), values.pop("holes"), values.pop("lost_ms")
     return Footage(
         **values,
         gap_cause=LossCause(cause) if cause else None,
         holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
+        lost=lost_ms is not None,
     )

@@ -5,6 +5,7 @@ The threads, and why each is one:
     ship            an upload on a poor link takes minutes
     backlog N       the backlog, which must not be in the way of what is fresh; two of them, so that one sends while the
                     other waits for its receipt
+    compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
     probe           the network port, twice a second, whatever `look` is stuck in
@@ -44,6 +45,7 @@ from edge_agent.crew import Crew
 from edge_agent.errors import SpoolError
 from edge_agent.gates import FreshGate, LateGate
 from edge_agent.host import HostProbe
+from edge_agent.jobs.compare import Compare
 from edge_agent.jobs.guard import Guard, look
 from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.probe import Look, Probe
@@ -159,6 +161,9 @@ class Agent:
             late.grant(wish)
             spool.want(tuple(map(Want.of, wish.wanted)))
             spool.lock(map(Want.of, wish.locked))
+            compared_ms = compare.proof.compared_ms
+            if wish.compared_since and (compared_ms is None or instant(compared_ms) < wish.compared_since):
+                compare.ask()
 
         bus = Bus(door, spool.run, clock, heed)
         announce = Journal(settings.site, spool, bus, clock).announce
@@ -188,11 +193,14 @@ class Agent:
             for name, lane in lanes.items()
         }
 
+        way = WayProbe(settings.centre.address, settings.link.interface)
+        compare = Compare(spool, Uplink(settings.centre, settings.site), announce, clock)
+
         def reopened() -> None:
             fresh.hope()
-            crew.hurry("bus", *ships)
+            compare.ask()
+            crew.hurry("bus", "compare", *ships)
 
-        way = WayProbe(settings.centre.address, settings.link.interface)
         far = Look(way, settings.link.probe_s, on_open=reopened)
         report = Report(
             board,
@@ -205,7 +213,8 @@ class Agent:
             clock,
         )
         flat = partial(self.end, LossCause.POWER)
-        keep = Keep(spool, clock, announce=announce, show=self._show_room(late), warn_s=settings.spool.warn_s)
+        show_room = self._show_room(late, compare)
+        keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         eye = Eye()
         began = previous.cause if previous else None
         lines = Lines(clock)
@@ -233,6 +242,7 @@ class Agent:
         silence = threading.Event()
         for name, ship in ships.items():
             crew.hire(name, ship, silence)
+        crew.hire("compare", compare, silence)
         crew.hire("bus", bus, silence)
 
         notify("READY=1")
@@ -313,12 +323,13 @@ class Agent:
     def _show_camera(self, status: CameraStatus) -> None:
         self._board.post(f"camera/{status.camera}", camera_state(status, self._clock.now_ms()))
 
-    def _show_room(self, gate: LateGate) -> Callable[[Room], None]:
+    def _show_room(self, gate: LateGate, compare: Compare) -> Callable[[Room], None]:
         drain = Drain()
 
         def show(room: Room) -> None:
             flow = drain.see(room.stats, self._clock.monotonic_ms())
-            self._board.post("spool", spool_state(room, flow, gate.allowance(), self._clock.now_ms()))
+            state = spool_state(room, compare.proof, flow, gate.allowance(), self._clock.now_ms())
+            self._board.post("spool", state)
 
         return show
 

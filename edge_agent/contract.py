@@ -8,14 +8,24 @@ nothing: no clock, no file, no socket.
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
 
 CONTRACT_VERSION: Final = "1.0"
 
@@ -91,6 +101,8 @@ class LossCause(StrEnum):
     """It was recorded and dropped unsent, because the spool had no room."""
     DAMAGED = "damaged"
     """It was recorded, but its file could not be read back, or the centre refused it for good."""
+    CENTRE = "centre"
+    """It had reached the centre, which lost it."""
 
 
 class Supply(StrEnum):
@@ -206,7 +218,9 @@ NO_CAMERA: Final = "site"
 ITEM_PATH: Final = "/agent/v1/items/"
 """PUT here plus the item's name, with `Authorization: Bearer` and `Content-Digest` (RFC 9530)."""
 HELLO_PATH: Final = "/agent/v1/hello"
-"""GET: who the centre takes the caller for."""
+"""GET: who the centre takes the caller for; with `?run=` also the newest item of the site's other runs."""
+INVENTORY_PATH: Final = "/agent/v1/inventory"
+"""POST an inventory here: which of its ranges the centre holds otherwise."""
 MAX_ITEM_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -255,11 +269,65 @@ class Problem(Message):
 
 
 class Hello(Message):
-    """Who the centre takes the caller for, and the centre's time."""
+    """Who the centre takes the caller for, and the centre's time.
+
+    To a caller who told its run also the newest item that the centre knows of the site's other runs.
+    """
 
     site: SiteId
     at: Instant
     contract: str = CONTRACT_VERSION
+    newest_run: RunId | None = None
+    newest_sequence: Annotated[int, Field(ge=0)] | None = None
+
+
+# --- what both ends hold ----------------------------------------------------------------------------------------
+
+MAX_SEQUENCE: Final = 10**8 - 1
+MAX_RANGES: Final = 256
+MAX_COMPARED: Final = 65_536
+"""Items that the ranges of one inventory may hold together, so that the centre answers within a second."""
+
+
+def range_digest(items: Iterable[tuple[int, str]]) -> str:
+    """What both ends must agree on: 16 bytes of SHA-256 in hex, over sequence and hash of each item in order."""
+    digest = hashlib.sha256()
+    for sequence, sha256 in items:
+        digest.update(b"%d %s\n" % (sequence, sha256.encode()))
+    return digest.hexdigest()[:32]
+
+
+class Range(Message):
+    """What one end holds of a run from one sequence up to, not including, another."""
+
+    run: RunId
+    from_sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
+    to_sequence: Annotated[int, Field(ge=1, le=MAX_SEQUENCE + 1)]
+    count: Annotated[int, Field(ge=1, le=MAX_COMPARED)]
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Inventory(Message):
+    """What the agent holds and believes delivered, in ranges that follow on each other."""
+
+    ranges: Annotated[tuple[Range, ...], Field(min_length=1, max_length=MAX_RANGES)]
+
+    @model_validator(mode="after")
+    def _is_orderly(self) -> Self:
+        end = ("", 0)
+        for part in self.ranges:
+            if (part.run, part.from_sequence) < end or part.count > part.to_sequence - part.from_sequence:
+                raise ValueError("ranges follow on each other and hold at most one item per sequence")
+            end = part.run, part.to_sequence
+        if sum(part.count for part in self.ranges) > MAX_COMPARED:
+            raise ValueError(f"the ranges of an inventory hold at most {MAX_COMPARED} items together")
+        return self
+
+
+class Differences(Message):
+    """Which ranges of an inventory the centre holds otherwise, by their place in it from 0."""
+
+    differ: tuple[Annotated[int, Field(ge=0, lt=MAX_RANGES)], ...]
 
 
 # --- what a segment file says of itself -------------------------------------------------------------------------
@@ -470,6 +538,8 @@ class SpoolState(Message):
     pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
     """What the backlog may take; null when nothing but live footage limits it."""
     pace_limit: PaceLimit = PaceLimit.NONE
+    compared_at: Instant | None = None
+    """When what the site believes delivered was last found at the centre, or put back into the line."""
     detail: str = ""
     at: Instant
 
@@ -519,6 +589,8 @@ class EventType(StrEnum):
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
     SPOOL_QUARANTINED = "simpang.spool.quarantined"
+    SPOOL_COMPARED = "simpang.spool.compared"
+    SPOOL_STEPPED_BACK = "simpang.spool.stepped-back"
     SPOOL_FILLING = "simpang.spool.filling"
     SPOOL_TROUBLE = "simpang.spool.trouble"
     SPOOL_BACK = "simpang.spool.back"
@@ -530,6 +602,9 @@ class EventData(Message):
     `agent.started`: `cause` says how the previous run ended (null on the very first), `previous_run` which it was.
     `camera.lost`: `camera`, `cause`, `detail`, `from_at`. `camera.back`: `camera`.
     `spool.evicted`, `spool.quarantined`: `camera`, `from_at`, `to_at`, `cause`, `items`.
+    `spool.compared`: `items` that were compared, `returned` of them that the centre lacked and that are sent again.
+    `spool.stepped-back`: `previous_run` and `detail`, what the centre knows and the disk of the site does not; `items`
+    how many those are, where it can be told.
     `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
     `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
@@ -543,6 +618,7 @@ class EventData(Message):
     from_at: Instant | None = None
     to_at: Instant | None = None
     items: int | None = None
+    returned: int | None = None
     before: str | None = None
     after: str | None = None
 

@@ -13,7 +13,16 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
-from edge_agent.contract import HELLO_PATH, ITEM_PATH, Hello, Problem, Receipt, content_digest
+from edge_agent.contract import (
+    HELLO_PATH,
+    INVENTORY_PATH,
+    ITEM_PATH,
+    Differences,
+    Hello,
+    Problem,
+    Receipt,
+    content_digest,
+)
 from edge_agent.core.pace import in_flight_bytes, slice_bytes
 from edge_agent.errors import Busy, Refused, Rejected, SpoolError, Unreachable
 
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from http.client import HTTPResponse
 
-    from edge_agent.contract import ItemName
+    from edge_agent.contract import Inventory, ItemName
     from edge_agent.settings import CentreSettings
 
 _MOST_AT_ONCE: Final = 256 * 1024
@@ -84,10 +93,20 @@ class Uplink:
             raise self._stranger("gives no receipt for the item")
         return receipt
 
-    def hello(self) -> Hello:
-        """Who the centre takes us for, and its time. LinkError as with `deliver`."""
+    def hello(self, run: str | None = None) -> Hello:
+        """Who the centre takes us for, and what it knows of runs other than that `run`. LinkError as with `deliver`."""
         try:
-            return Hello.model_validate_json(self._ask("GET", HELLO_PATH))
+            return Hello.model_validate_json(self._ask("GET", f"{HELLO_PATH}?run={run}" if run else HELLO_PATH))
+        except ValidationError:
+            raise self._stranger("does not answer as a centre does") from None
+
+    def differing(self, inventory: Inventory) -> tuple[int, ...]:
+        """Which ranges of the inventory the centre holds otherwise. LinkError as with `deliver`."""
+        body = inventory.to_json()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        answer = self._ask("POST", INVENTORY_PATH, headers, lambda connection: connection.send(body))
+        try:
+            return Differences.model_validate_json(answer).differ
         except ValidationError:
             raise self._stranger("does not answer as a centre does") from None
 

@@ -7,7 +7,7 @@ then overpainted by explanations, the most certain one last:
     a camera reported lost, until its footage goes on
     footage that the spool dropped or could not read
     the hole that a segment says it ended
-    the holes inside of a segment
+    the holes inside of a segment, and the whole of one that the centre lost
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Footage:
     gap_detail: str = ""
     holes: tuple[tuple[int, int], ...] = ()
     stored_ms: int = 0
+    lost: bool = False
+    """The centre had it and lost its bytes."""
 
     @property
     def end_ms(self) -> int:
@@ -199,7 +201,7 @@ def timeline(
     pieces: list[Interval] = []
     for number, stretch in enumerate(stretches):
         if stretch.state is State.RECORDED:
-            pieces.extend(_paint([stretch], (coat for coat in sure[number] if coat.detail is _INSIDE)))
+            pieces.extend(_paint([stretch], (coat for coat in sure[number] if coat.detail in _OF_FOOTAGE)))
         else:
             hole = _base(stretch, placed, starts, now_ms, word)
             hole = _paint(hole, _run_boundaries(stretch, placed, starts, word))
@@ -209,6 +211,8 @@ def timeline(
 
 
 _INSIDE: Final = "the camera sent no picture for a while"
+_GONE: Final = "it had reached the centre, which lost it"
+_OF_FOOTAGE: Final = (_INSIDE, _GONE)
 _OPEN_MS: Final = 2**62
 """The end of what has not ended."""
 
@@ -334,6 +338,8 @@ def _sure(camera: str, placed: Sequence[Placed], events: Sequence[SiteEvent]) ->
         for offset_ms, duration_ms in segment.holes:
             from_ms = min(start_ms + offset_ms, end_ms)
             yield Interval(from_ms, min(from_ms + duration_ms, end_ms), State.LOST, LossCause.CAMERA, _INSIDE)
+        if segment.lost:
+            yield Interval(start_ms, end_ms, State.LOST, LossCause.CENTRE, _GONE)
 
 
 def _apportion(stretches: Sequence[Interval], coats: Iterable[Interval]) -> list[list[Interval]]:

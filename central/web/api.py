@@ -30,7 +30,7 @@ from central.core.playlist import LiveWindow, recording
 from central.core.timeline import Footage, unix_ms
 from central.errors import CentralError, NothingThere
 from central.store import ItemRow, SiteRow, Store
-from central.web.models import Completeness, CompletenessRow, Event, Events, Interval, Site, Sites, Timeline
+from central.web.models import Completeness, CompletenessRow, Event, Events, Interval, Site, Sites, Timeline, Waiting
 from central.web.stream import Changes
 from edge_agent.contract import CameraId, Problem, RunId, SiteId, instant
 
@@ -193,7 +193,8 @@ def _router(console: Console) -> APIRouter:
         """How complete the footage of each camera is, day by day."""
         from_ms, to_ms = _interval(from_, to)
         found = history.completeness(console.store, from_ms, to_ms, _now_ms(), console.zone)
-        return Completeness(rows=tuple(map(CompletenessRow.of, found)))
+        sites = tuple(map(Waiting.of, console.sites().sites))
+        return Completeness(rows=tuple(map(CompletenessRow.of, found)), sites=sites)
 
     @api.get("/events")
     def events(

@@ -176,10 +176,33 @@ class CompletenessRow(_Answer):
         )
 
 
+class Waiting(_Answer):
+    """What a site last told of what is still to come; null where it has not told."""
+
+    site: str
+    backlog_items: int | None
+    backlog_s: float | None
+    drain_eta_s: float | None = Field(description="In how many seconds all of it is at the centre")
+    compared_at: Instant | None = Field(description="When the site last made sure that what it sent is at the centre")
+
+    @classmethod
+    def of(cls, site: Site) -> Waiting:
+        """What the site told of its spool."""
+        spool = site.spool
+        return cls(
+            site=site.site,
+            backlog_items=spool.backlog_items if spool else None,
+            backlog_s=spool.backlog_s if spool else None,
+            drain_eta_s=spool.drain_eta_s if spool else None,
+            compared_at=spool.compared_at if spool else None,
+        )
+
+
 class Completeness(_Answer):
-    """How complete the footage is, per camera and day."""
+    """How complete the footage is, per camera and day, and what each site still has."""
 
     rows: tuple[CompletenessRow, ...]
+    sites: tuple[Waiting, ...]
 
 
 class WishRow(_Answer):

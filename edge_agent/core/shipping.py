@@ -83,13 +83,6 @@ class Line:
         fresh = ((name, waiting.size_bytes) for name, waiting in self._fresh.items() if not stays(name))
         return chain(self._backlog.candidates(stays), fresh)
 
-    def last(self, except_run: str) -> ItemName | None:
-        """The last item of any other run."""
-        return max(
-            (name for name in (*self._fresh, self._backlog.last(except_run)) if name and name.run != except_run),
-            default=None,
-        )
-
     def reconsider(self) -> None:
         """What stays may be another choice from now on."""
         self._backlog.reconsider()

@@ -64,3 +64,11 @@ class CameraStatus:
     last_frame_ms: int | None = None
     recorded_until_ms: int | None = None
     picture: Picture = Picture.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """When what was sent was last found at the centre or put back into the line; and what the disk has forgotten."""
+
+    compared_ms: int | None = None
+    detail: str = ""

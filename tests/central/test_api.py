@@ -234,6 +234,23 @@ def test_completeness_adds_up_day_by_day_of_the_city(client: TestClient, world: 
     assert last["expected_s"] == 20.0
 
 
+def test_completeness_tells_what_each_site_still_has(client: TestClient, world: World) -> None:
+    silent = {"site": "aloha", "backlog_items": None, "backlog_s": None, "drain_eta_s": None, "compared_at": None}
+    assert get(client, "/completeness")["sites"] == [silent]
+    spool = {"backlog_items": 3, "backlog_s": 12, "backlog_bytes": 9, "used_bytes": 9, "free_bytes": 9, "at": AT}
+    told = SpoolState.model_validate({**spool, "drain_eta_s": 41.5, "compared_at": AT})
+    world.state("spool", told)
+    assert get(client, "/completeness")["sites"] == [
+        {
+            "site": "aloha",
+            "backlog_items": 3,
+            "backlog_s": 12.0,
+            "drain_eta_s": 41.5,
+            "compared_at": "2026-11-18T11:06:40.000Z",
+        }
+    ]
+
+
 def test_events_can_be_read_on(client: TestClient, world: World) -> None:
     for number in range(5):
         world.event(number, EventType.LINK_CHANGED)

@@ -29,7 +29,7 @@ from edge_agent.contract import (
 from edge_agent.core.drain import Flow
 from edge_agent.core.pace import Allowance
 from edge_agent.core.report import PACES, Pace, camera_state, is_due, spool_state, words
-from edge_agent.core.status import CameraStatus, Room, SpoolStats
+from edge_agent.core.status import CameraStatus, Proof, Room, SpoolStats
 from edge_agent.errors import SpoolFull
 from edge_agent.jobs.report import Report
 from edge_agent.journal import Journal
@@ -96,10 +96,12 @@ def test_news_goes_at_once_numbers_at_their_floor_and_silence_ends_at_the_ceilin
 def test_what_the_spool_says_is_what_was_measured_and_what_holds_it_back() -> None:
     stats = SpoolStats(3, 12_000, 6_000_000, 1_800_000_000_000, 7, 8, 1, 2, 9, 10)
     free = Allowance(None, PaceLimit.NONE)
-    state = spool_state(Room(stats, 3600), Flow(400_000, 1_000_000, 10.04), free, 0)
+    state = spool_state(
+        Room(stats, 3600), Proof(1_800_000_000_000, "stepped back"), Flow(400_000, 1_000_000, 10.04), free, 0
+    )
     assert (state.drain_eta_s, state.full_in_s, state.backlog_s) == (10, 3600, 12)
     assert (state.sent_bytes_per_s, state.taken_bytes_per_s, state.pace_bytes_per_s) == (1_000_000, 400_000, None)
-    state = spool_state(Room(stats, None), Flow(400_000, 300_000, None), Allowance(5, PaceLimit.GRANT), 0)
+    state = spool_state(Room(stats, None), Proof(), Flow(400_000, 300_000, None), Allowance(5, PaceLimit.GRANT), 0)
     assert (state.drain_eta_s, state.pace_bytes_per_s, state.pace_limit) == (None, 5, PaceLimit.GRANT)
 
 

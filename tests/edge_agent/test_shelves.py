@@ -153,6 +153,10 @@ def test_the_index_is_a_dictionary_in_order_whatever_happens(deeds: list[tuple[s
     assert order == sorted(order)
     assert list(reversed(index)) == list(index)[::-1]
     assert all((name in index) == (name in model) for _, name, _ in deeds)
+    for _, name, size in deeds:
+        place, most = (name.run, name.sequence), size % 4
+        assert index.after(*place, most) == [other for other in index if (other.run, other.sequence) > place][:most]
+        assert index.at(*place) == next((other for other in index if (other.run, other.sequence) == place), None)
 
 
 def test_what_left_the_index_takes_no_room() -> None:

@@ -15,7 +15,16 @@ from typing import BinaryIO
 import pytest
 from pydantic import SecretStr
 
-from edge_agent.contract import ClockQuality, EventData, EventType, ItemKind, ItemName, LossCause, content_digest
+from edge_agent.contract import (
+    ClockQuality,
+    EventData,
+    EventType,
+    Inventory,
+    ItemKind,
+    ItemName,
+    LossCause,
+    content_digest,
+)
 from edge_agent.core.pace import Limits
 from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError, Unreachable
 from edge_agent.gates import FreshGate, LateGate
@@ -79,6 +88,8 @@ class Centre:
             def do_GET(self) -> None:
                 self.headers["Content-Length"] = "0"
                 self.do_PUT()
+
+            do_POST = do_PUT  # noqa: N815
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
@@ -225,6 +236,31 @@ def test_hello_says_who_we_are_or_that_this_is_no_centre(centre: Centre, uplink:
     centre.says(200, {}, b"hello yourself")
     with pytest.raises(Unreachable, match="as a centre does"):
         uplink.hello()
+
+
+def test_an_inventory_is_posted_and_only_the_word_of_a_centre_counts(centre: Centre, uplink: Uplink) -> None:
+    part = {"run": item().run, "from_sequence": 5, "to_sequence": 6, "count": 1, "digest": "0" * 32}
+    question = Inventory.model_validate({"ranges": [part]})
+    centre.says(200, {}, b'{"differ": [0]}')
+    assert uplink.differing(question) == (0,)
+    path, headers, body = centre.asked[0]
+    assert (path, json.loads(body)["ranges"]) == ("/agent/v1/inventory", [part])
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
+    for nonsense in (b"", b"<html>", b"{}", b'{"differ": ["all"]}', b'{"differ": [-1]}'):
+        centre.says(200, {}, nonsense)
+        with pytest.raises(Unreachable, match="as a centre does"):
+            uplink.differing(question)
+    centre.says(503, {"Retry-After": "5"}, b"")
+    with pytest.raises(Busy):
+        uplink.differing(question)
+
+
+def test_hello_tells_our_run_where_it_matters(centre: Centre, uplink: Uplink) -> None:
+    centre.says(
+        200, {}, b'{"site":"kota-lama","at":"2027-01-15T08:00:00Z","newest_run":"000001aaaa","newest_sequence":4}'
+    )
+    assert uplink.hello("000002bbbb").newest_sequence == 4
+    assert centre.asked[0][0] == "/agent/v1/hello?run=000002bbbb"
 
 
 # --- ship ---

@@ -3,7 +3,7 @@
 /** RFC 3339, UTC. */
 export type Instant = string;
 
-export type LossCause = "camera" | "power" | "agent" | "stopped" | "disk" | "evicted" | "damaged";
+export type LossCause = "camera" | "power" | "agent" | "stopped" | "disk" | "evicted" | "damaged" | "centre";
 export type Reach = "up" | "down" | "unknown";
 export type LinkPart = "port" | "uplink" | "centre" | "broker";
 
@@ -40,6 +40,8 @@ export interface SpoolState {
   full_in_s: number | null;
   sent_bytes_per_s: number;
   drain_eta_s: number | null;
+  /** When the site last found all that it had sent at the centre, or put it back into its line. */
+  compared_at?: Instant | null;
   at: Instant;
 }
 
