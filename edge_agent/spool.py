@@ -66,6 +66,8 @@ _TAG: Final = string.ascii_lowercase + string.digits
 
 _SCAN_STEP: Final = 10_000
 """So many files are looked at in one go, which takes a moment."""
+_FEW: Final = 1000
+"""So many are known before anything else begins; of more even the list takes seconds to read from a cold disk."""
 _DROP_STEP, _DROP_STEPS = 64, 32
 """So many items are dropped in one go, and so often within one turn of keeping house."""
 _SPARE_FILES: Final = 16
@@ -620,7 +622,8 @@ class Spool:
             self._evict()
             self._claim(disk)
         self._recover(disk)
-        self._scan_on()
+        if disk.holds_few(_FEW):
+            self._scan_on(to_the_end=True)
 
     def _claim(self, disk: Place) -> None:
         disk.probe()

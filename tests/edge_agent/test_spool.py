@@ -281,6 +281,7 @@ def test_very_many_items_are_found_bit_by_bit_while_recording_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_agent.spool._SCAN_STEP", 10)
+    monkeypatch.setattr("edge_agent.spool._FEW", 40)
     with opened(tmp_path) as spool:
         names = [spool.add(ItemKind.SNAPSHOT, "north", number, 0, SYNCED, b"x") for number in range(50)]
         for name in names[:20]:
