@@ -1,6 +1,6 @@
 # Bare `make` lists the targets. Paths are relative, so that a clone may lie under a path with a space in it.
 .DEFAULT_GOAL := help
-.PHONY: help install web test test-provision lint types format demo bench lock docs clean
+.PHONY: help install web test test-provision lint types format demo bench fuzz lock docs clean
 PYTHON_IN_VENV := .venv/bin/python
 # Node, which builds the web page, trusts what the system trusts, as everything else here does.
 export NODE_USE_SYSTEM_CA := 1
@@ -41,6 +41,9 @@ format: install ## let ruff mend style
 bench: install ## every figure, with its peer; ONLY=name for one
 	@scripts/parts
 	@$(PYTHON_IN_VENV) -m tests.bench
+
+fuzz: install ## input that nobody would send, for long; MINUTES=n for each target, ONLY=target, RECORD=yes
+	@$(PYTHON_IN_VENV) -m tests.fuzz
 
 docs: install ## write the generated documents anew
 	@$(PYTHON_IN_VENV) -m tests.documents

@@ -213,7 +213,10 @@ def _listen(setting: str, address: str, cleanup: ExitStack) -> socket.socket:
     host, port = split_address(address)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return cleanup.enter_context(socket.create_server((host, port), family=family, backlog=2048))
+        listener = cleanup.enter_context(socket.create_server((host, port), family=family, backlog=2048))
+        # What is accepted inherits it. Else the second part of an answer waits until the caller confirms the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {address}: {error.strerror}", f"stop what listens there, or change {setting}"

@@ -307,12 +307,12 @@ class Ingest:
         try:
             site = self._site(request)
             name = _understood(ItemName.parse, request.path_params["name"], "not the name of an item")
-            data = bytearray()
+            chunks: list[bytes] = []
             try:
-                await self._receive(request, name, data)
-                row, new = await self._keep(site, name, data)
+                await self._receive(request, name, chunks)
+                row, new = await self._keep(site, name, chunks)
             finally:
-                self._budget_bytes += len(data)
+                self._budget_bytes += sum(map(len, chunks))
         except ClientDisconnect:
             return Response(status_code=400)
         except (_Refusal, CentralError) as error:
@@ -336,42 +336,49 @@ class Ingest:
                 return site
         raise _Refusal(401, "the token is not known here", "enrol the site, or put its new token into its settings")
 
-    async def _receive(self, request: Request, name: ItemName, data: bytearray) -> None:
-        """The whole body in `data`, its hash the one in the name; what it holds is taken from the budget."""
-        announced = request.headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > MAX_ITEM_BYTES:
+    async def _receive(self, request: Request, name: ItemName, chunks: list[bytes]) -> None:
+        """The whole body in `chunks`; what they hold is taken from the budget."""
+        if _announced_bytes(request) > MAX_ITEM_BYTES:
             raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
         digest = request.headers.get("content-digest")
         if digest is not None and digest != content_digest(name.sha256):
             raise _Refusal(400, "Content-Digest is not the hash in the name")
-        sha256 = hashlib.sha256()
+        size_bytes = 0
         async for chunk in request.stream():
-            if len(data) + len(chunk) > MAX_ITEM_BYTES:
+            size_bytes += len(chunk)
+            if size_bytes > MAX_ITEM_BYTES:
                 raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
             if len(chunk) > self._budget_bytes:
                 raise _Refusal(503, "too many uploads at once")
-            sha256.update(chunk)
-            data += chunk
+            chunks.append(chunk)  # and joined later: to grow one buffer costs as much as all else that is done here
             self._budget_bytes -= len(chunk)
-        if sha256.hexdigest() != name.sha256:
-            raise _Refusal(400, "the body does not have the hash in the name")
 
-    async def _keep(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, bool]:
+    async def _keep(self, site: str, name: ItemName, chunks: list[bytes]) -> tuple[ItemRow, bool]:
         """What durably stands under the identity, and whether it is new."""
         loop = asyncio.get_running_loop()
-        stored = await loop.run_in_executor(self._hands, self._store.item, site, name.run, name.sequence)
-        if stored is not None and (stored.lost_ms is None or stored.sha256 != name.sha256):
+        stored = await loop.run_in_executor(self._hands, self._stored, site, name, chunks)
+        if isinstance(stored, ItemRow):
             row, new = stored, False
         else:
-            mine = await loop.run_in_executor(self._hands, self._archived, site, name, data)
-            row, new = await asyncio.wrap_future(self._clerk.file(mine))
-            if row.object != mine.row.object:
-                await loop.run_in_executor(self._hands, self._archive.delete, mine.row.object)
+            row, new = await asyncio.wrap_future(self._clerk.file(stored))
+            if row.object != stored.row.object:
+                await loop.run_in_executor(self._hands, self._archive.delete, stored.row.object)
         if row.sha256 != name.sha256:
             raise _Refusal(409, "another item has this identity", f"{row.run}/{row.sequence} is stored already")
         return row, new
 
-    def _archived(self, site: str, name: ItemName, data: bytearray) -> Sheet:
+    def _stored(self, site: str, name: ItemName, chunks: list[bytes]) -> ItemRow | Sheet:
+        """What stands under the identity already, else the rows of the item, whose object is now stored."""
+        # Here and not as it arrives: it would hold up all the others who are sending.
+        data = b"".join(chunks)
+        if hashlib.sha256(data).hexdigest() != name.sha256:
+            raise _Refusal(400, "the body does not have the hash in the name")
+        row = self._store.item(site, name.run, name.sequence)
+        if row is not None and (row.lost_ms is None or row.sha256 != name.sha256):
+            return row
+        return self._archived(site, name, data)
+
+    def _archived(self, site: str, name: ItemName, data: bytes) -> Sheet:
         """The rows of an item whose object is stored."""
         stored_ms = time.time_ns() // 1_000_000
         key = f"{instant(stored_ms):%Y/%m/%d}/{site}/{name.camera}/{name}"
@@ -398,10 +405,15 @@ def _understood(read: Callable[[_In], _Out], told: _In, wrong: str) -> _Out:
         raise _Refusal(400, wrong, _first_line(error)) from error
 
 
+def _announced_bytes(request: Request) -> int:
+    """What Content-Length says; more than an item may have where it says nothing that makes sense."""
+    announced = request.headers.get("content-length", "0")
+    return int(announced) if announced.isdecimal() and len(announced) < 20 else MAX_ITEM_BYTES + 1
+
+
 async def _drain(request: Request) -> None:
     """Read what the agent is still sending: it only looks at the answer after its last byte."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) <= MAX_ITEM_BYTES:
+    if _announced_bytes(request) <= MAX_ITEM_BYTES:
         with suppress(ClientDisconnect, RuntimeError):  # the latter when all was read already
             async for _ in request.stream():
                 pass

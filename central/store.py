@@ -38,6 +38,8 @@ from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
+_CONNECTIONS: Final = 16
+"""Kept open, enough for all who file items and some who look; those beyond are made and closed each time."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
 
@@ -505,8 +507,10 @@ class Store:
 
 def _engine(address: sa.URL) -> sa.Engine:
     if address.get_backend_name() == "postgresql":
-        return sa.create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": 5})
-    engine = sa.create_engine(address, connect_args={"timeout": 10})
+        return sa.create_engine(
+            address, pool_size=_CONNECTIONS, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+        )
+    engine = sa.create_engine(address, pool_size=_CONNECTIONS, connect_args={"timeout": 10})
 
     @sa.event.listens_for(engine, "connect")
     def _settle(connection: Any, _record: object) -> None:

@@ -16,7 +16,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
 
 CONTRACT_VERSION: Final = "1.0"
 
@@ -47,11 +56,18 @@ def run_counter(run: str) -> int:
     return int(run[:6])
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # a moment of the year 1 or 9999, of which UTC has none
+        raise ValueError("out of range") from None
+
+
 def _rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Instant = Annotated[AwareDatetime, PlainSerializer(_rfc3339, when_used="json")]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, when_used="json")]
 """A moment: RFC 3339, UTC, milliseconds on the wire."""
 
 
@@ -669,7 +685,7 @@ def parse_topic(prefix: str, text: str) -> Address:
         or site in RESERVED_SITES
         or re.fullmatch(_ID, site) is None
         or topic.per_camera != bool(re.fullmatch(_ID, camera))
-        or (camera and not topic.per_camera)
+        or (rest != group and not topic.per_camera)
     ):
         raise ValueError(f"not a topic of a site: {text[:200]!r}")
     return Address(site, topic, camera or None)

@@ -744,8 +744,8 @@ class Spool:
                 path.unlink()
                 return None
             sha256 = hashlib.sha256(data[: rescued.length] + rescued.tail).hexdigest()
-            name = _item_name(path, rescued.duration_ms, sha256)
-        except Damaged as error:
+            name = ItemName.parse(str(_item_name(path, rescued.duration_ms, sha256)))
+        except ValueError as error:
             log.warning("put aside %s, which was left open and is damaged: %s", path.name, error)
             self._put_aside(place, path, len(data), f"left open, and damaged: {error}")
             return None

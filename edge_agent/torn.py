@@ -44,7 +44,9 @@ def rescue(data: bytes) -> Rescued | None:
 
 def _measure(data: bytes, boxes: list[Box], draft: SegmentFacts) -> Rescued:
     with av.open(io.BytesIO(data), "r", format="mp4") as container:
-        stream = container.streams.video[0]
+        stream = next(iter(container.streams.video), None)
+        if stream is None:
+            raise Damaged("it holds no video")
         ms = float((stream.time_base or 0) * 1000)
         packets = [(packet.dts or 0, packet.duration or 0) for packet in container.demux(stream) if packet.size]
     if not packets:

@@ -77,6 +77,13 @@ def test_a_telemetry_batch_holds_messages_as_they_were_published() -> None:
         assert json.loads(address.topic.model.model_validate(entry.body).to_json()) == entry.body
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_that_utc_does_not_have_is_refused(text: str) -> None:
+    """Else it comes out when the message is written again, where nobody expects it."""
+    with pytest.raises(ValueError, match="out of range"):
+        contract.Hello.model_validate({"site": "aloha", "at": text})
+
+
 def test_moments_are_utc_with_milliseconds() -> None:
     """Whatever zone a writer thinks in."""
     hello = contract.Hello.model_validate({"site": "a", "at": "2026-11-24T13:00:25.123456+07:00"})
@@ -242,6 +249,7 @@ def test_a_topic_says_whose_fact_it_carries(topic: contract.Topic) -> None:
     [
         "",
         "simpang/v1/lima",
+        "simpang/v1/lima/power/",
         "simpang/v1/lima/power/north",
         "simpang/v1/lima/camera",
         "simpang/v1/lima/camera/",

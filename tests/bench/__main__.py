@@ -13,10 +13,15 @@ from typing import Final
 
 import pytest
 
-from tests.bench import history, record
+from tests.bench import history, ingest, record, spool
 from tests.bench.report import REPORT, Finding, show, write
 
-MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {"record": record.measure, "history": history.measure}
+MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {
+    "record": record.measure,
+    "history": history.measure,
+    "ingest": ingest.measure,
+    "spool": spool.measure,
+}
 
 
 def main() -> int:

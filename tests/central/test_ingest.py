@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
 from central.archive import Archive
 from central.enrolment import Roll, enrol
@@ -367,6 +368,13 @@ def test_what_is_announced_too_large_is_refused_at_once(door: Door) -> None:
     with socket.create_connection(door.address, timeout=5) as agent:
         agent.sendall(f"{head}Content-Length: {MAX_ITEM_BYTES + 1}\r\n\r\n".encode())
         assert agent.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_length_that_no_number_holds_is_too_large(door: Door) -> None:
+    """Whether or not the server in front lets it through."""
+    name, _ = make_segment()
+    headers = {"Authorization": f"Bearer {door.token}", "Content-Length": "9" * 5000}
+    assert TestClient(door.ingest.app()).put(f"{ITEM_PATH}{name}", headers=headers).status_code == 413
 
 
 def test_what_grows_too_large_on_the_way_is_refused(door: Door) -> None:

@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from central.app import _listen
 from edge_agent.contract import HELLO_PATH, ITEM_PATH, ItemName, Receipt
 from tests.rig.parts import require_program
 from tests.rig.postgres import Postgres
@@ -124,6 +126,15 @@ def test_from_nothing_to_a_stored_item_and_a_clean_end(centre: Centre) -> None:
     assert "Traceback" not in centre.program.output()
     assert token not in centre.program.output()
     assert not (centre.directory / "serve.json").exists()
+
+
+def test_an_answer_in_two_parts_is_sent_at_once() -> None:
+    """Without the flag the receipt waits up to 40 ms for the agent's kernel to confirm its headers."""
+    with ExitStack() as cleanup:
+        listener = _listen("agent_listen", "127.0.0.1:0", cleanup)
+        cleanup.enter_context(socket.create_connection(listener.getsockname()))
+        accepted = cleanup.enter_context(listener.accept()[0])
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_an_open_page_does_not_hold_up_the_end(centre: Centre) -> None:

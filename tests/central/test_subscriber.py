@@ -82,6 +82,7 @@ HOSTILE = [
     (f"{P}/host", b"\xff\x00 not JSON", "not JSON"),
     (f"{P}/host", b'{"load_1m": NaN}', "not as agreed"),
     (f"{P}/host", b"[]", "not as agreed"),
+    (f"{P}/host", b'{"clock": "synced", "at": "0001-01-01T00:00:00+14:00"}', "not as agreed"),
     (f"{P}/host", b"{}", "not as agreed"),
     (f"{P}/host", b"[" * 50_000, "not JSON"),
     (f"{P}/host", host() + b" " * MAX_MESSAGE_BYTES, "too large"),

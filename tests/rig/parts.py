@@ -80,9 +80,14 @@ def require_program(name: str) -> Path:
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if path is None:
         _without(role, f"{name} is not installed: apt-get install {package}")
-    option = {"mosquitto": "-h", "ffmpeg": "-version", "ffprobe": "-version", "ip": "-V", "mkfs.ext4": "-V"}.get(
-        name, "--version"
-    )
+    option = {
+        "mosquitto": "-h",
+        "ffmpeg": "-version",
+        "ffprobe": "-version",
+        "ip": "-V",
+        "mkfs.ext4": "-V",
+        "nginx": "-v",
+    }.get(name, "--version")
     LEDGER.note(role, f"{name} {_version(path, option)}")
     return Path(path)
 
