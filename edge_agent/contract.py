@@ -527,7 +527,7 @@ class SpoolState(Message):
     sent_bytes_per_s: Annotated[float, Field(ge=0)] = 0
     drain_eta_s: Annotated[float, Field(ge=0)] | None = None
     compared_at: Instant | None = None
-    """When what the site believes delivered was last found at the centre, or put back into the line."""
+    """When the site last began to make sure that what it sent is at the centre, and came to the end."""
     detail: str = ""
     at: Instant
 
