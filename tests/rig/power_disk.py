@@ -92,12 +92,6 @@ class PowerDisk:
             os.truncate(self.image, self._size_mib << 20)
             at_once = "lazy_itable_init=0,lazy_journal_init=0"
             _run("mkfs.ext4", "-q", "-F", "-b", str(_BLOCK), "-m", "0", "-E", at_once, self.image)
-        self.mount_point.mkdir(exist_ok=True)
-        _run("chattr", "+i", self.mount_point)
-        # Whoever enters a network namespace takes a copy of all mounts along, and would hold the disk for ever. Beneath
-        # a shared mount the copies follow: what we mount appears there, too, and what we unmount is gone.
-        _run("mount", "--bind", self.folder, self.folder)
-        _run("mount", "--make-shared", self.folder)
         with (self.folder / "disk.log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.rig.power_disk", self.folder],
@@ -444,8 +438,16 @@ def _serve(folder: Path) -> None:
         # Whoever owned the disk is gone, perhaps without a word. Nothing may hang on a file system without a disk.
         with suppress(AssertionError):
             _take_down(folder)
-        subprocess.run(["umount", "--lazy", folder], check=False)  # and with it our own mount, which is our end
+        subprocess.run(["umount", "--lazy", folder], check=False)  # and with it our own mount
+        os._exit(0)
 
+    # From here on there is something to take down, and whoever asked for it may be gone already.
+    (folder / "mount").mkdir(exist_ok=True)
+    _run("chattr", "+i", folder / "mount")
+    # Whoever enters a network namespace takes a copy of all mounts along, and would hold the disk for ever. Beneath a
+    # shared mount the copies follow: what we mount appears there, too, and what we unmount is gone.
+    _run("mount", "--bind", folder, folder)
+    _run("mount", "--make-shared", folder)
     threading.Thread(target=listen, daemon=True).start()
     mfusepy.FUSE(Files(), str(fuse), foreground=True, direct_io=True)
 
