@@ -247,6 +247,62 @@ def test_room_is_made_by_dropping_what_the_centre_has_first(tmp_path: Path) -> N
         spool.add(ItemKind.EVENT, None, 1, 0, SYNCED, b"explains it")
 
 
+def test_what_is_locked_goes_last_in_this_life_and_the_next(tmp_path: Path) -> None:
+    locked = [("north", 4000, 12_000)]
+    with opened(tmp_path) as spool:
+        names = [spool.add(ItemKind.SNAPSHOT, "north", n * 4000, 0, SYNCED, bytes([n]) * 1000) for n in range(5)]
+        spool.mark_sent(names[1])
+        spool.lock(locked)
+        assert spool.tend() == ""
+    with opened(tmp_path, quota_bytes=3500) as spool:
+        assert spool.make_room() == [names[0], names[3]], "neither 1, which the centre has, nor 2"
+    with opened(tmp_path, quota_bytes=1500) as spool:
+        assert spool.make_room() == [names[4]]
+        assert not list((tmp_path / "sent").iterdir())
+        spool.lock([])
+        assert spool.tend() == ""
+    with opened(tmp_path, quota_bytes=500) as spool:
+        assert spool.make_room() == [names[2]]
+
+
+def test_a_quota_that_was_lowered_is_kept_in_steps_and_recording_goes_on(tmp_path: Path) -> None:
+    with opened(tmp_path) as spool:
+        for number in range(300):
+            spool.mark_sent(spool.add(ItemKind.SNAPSHOT, "north", number, 0, SYNCED, bytes(100)))
+    with opened(tmp_path, quota_bytes=1000) as spool:
+        spool.begin_segment("north", 1, SYNCED).discard()
+        assert 200 < len(list((tmp_path / "sent").iterdir())) < 300, "one step, and the segment has its room"
+        while spool.stats().used_bytes > 1000:
+            spool.make_room()
+        assert len(list((tmp_path / "sent").iterdir())) <= 10
+
+
+def test_very_many_items_are_found_bit_by_bit_while_recording_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.spool._SCAN_STEP", 10)
+    monkeypatch.setattr("edge_agent.spool._FEW", 40)
+    with opened(tmp_path) as spool:
+        names = [spool.add(ItemKind.SNAPSHOT, "north", number, 0, SYNCED, b"x") for number in range(50)]
+        for name in names[:20]:
+            spool.mark_sent(name)
+    with opened(tmp_path) as spool:
+        assert not spool.scanned
+        fresh = begin(spool).commit(4000, finished())
+        assert spool.next_unsent() == fresh
+        spool.mark_sent(fresh)
+        while spool.stats().backlog_items < 30:
+            assert spool.tend() == ""
+        assert spool.stats().used_bytes == 50 + spool.stats().sent_bytes
+        for name in names[20:]:
+            assert spool.next_unsent() == name
+            spool.mark_sent(name)
+    note = tmp_path / "run.json"
+    note.unlink()
+    with opened(tmp_path) as spool:
+        assert spool.run > fresh.run, "by the names of what lies there"
+
+
 def test_a_place_that_cannot_hold_a_spool_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="create it, or mount its disk"):
         open_spool(tmp_path / "no" / "such")

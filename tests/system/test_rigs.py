@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.rig.city import to_toml
+from tests.rig.clock_shim import ClockShim
 from tests.rig.link import Address, Link
 from tests.rig.netns import CENTRE_ADDRESS, Cable
 from tests.rig.parts import require_network_namespaces, require_program
@@ -27,6 +30,15 @@ with socketserver.ThreadingTCPServer((sys.argv[1], 0), Echo) as server:
     server.daemon_threads = True
     print(server.server_address[1], flush=True)
     server.serve_forever()
+"""
+
+
+TELL = """
+import sys, time
+from edge_agent.clock import SystemClock
+clock = SystemClock()
+for _ in sys.stdin:
+    print(time.time(), time.time() - time.monotonic(), clock.quality(), flush=True)
 """
 
 
@@ -118,10 +130,39 @@ def test_program_that_starts_another_leaves_nobody(tmp_path: Path) -> None:
         program.kill()
         with pytest.raises(LateError, match=r"stubborn ended with -9 before: never(.|\n)*up"):
             program.until(lambda: False, 5, "never")
-    assert left_behind(marker) == []
+    until(lambda: not left_behind(marker), 5, "nobody is left")  # who was killed takes a moment to go
 
 
 def test_toml_of_tables_in_tables() -> None:
     """Values come before sections; lists of sections are sections."""
     table = {"a": 1, "b": {"c": "x", "d": [1, 2]}, "e": True, "f": [{"g": 1.5}, {"g": 2.5}]}
     assert to_toml(table) == 'a = 1\ne = true\n\n[b]\nc = "x"\nd = [1, 2]\n\n[[f]]\ng = 1.5\n\n[[f]]\ng = 2.5\n'
+
+
+def test_a_clock_is_moved_under_a_running_process(tmp_path: Path) -> None:
+    """Its time of day steps and its word on it changes while it lives; its monotonic clock and we notice nothing."""
+    with (
+        ClockShim(tmp_path) as shim,
+        subprocess.Popen(
+            [sys.executable, "-c", TELL],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | shim.environment,
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+
+        def told() -> tuple[float, float, str]:
+            print(file=process.stdin, flush=True)
+            now, offset, quality = process.stdout.readline().split()  # type: ignore[union-attr]
+            return float(now) - time.time(), float(offset) - (time.time() - time.monotonic()), quality
+
+        for seconds in (0, -180 * 86400, 86400 * 3650.5, -time.time() + 1, 0):
+            shim.shift(seconds)
+            assert told()[:2] == pytest.approx((seconds, seconds), abs=2)
+        assert told()[2] == "synced"
+        shim.synced(False)
+        assert told()[2] == "holdover"
+        process.stdin.close()
