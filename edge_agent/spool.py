@@ -33,7 +33,7 @@ from edge_agent.contract import (
 )
 from edge_agent.core.eviction import Excess, Locks, Span, WhenFull, is_expendable, plan
 from edge_agent.core.index import Index
-from edge_agent.core.shipping import Line, Order, Want, find
+from edge_agent.core.shipping import Line, Order, Want
 from edge_agent.core.status import PreviousRun, SpoolStats
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.place import (
@@ -72,6 +72,8 @@ _DROP_STEP, _DROP_STEPS = 64, 32
 """So many items are dropped in one go, and so often within one turn of keeping house."""
 _SPARE_FILES: Final = 16
 """A file system that can take so many files more, or fewer, is short of them."""
+_PAGE: Final = 1000
+"""So many items are looked through at once while everybody else waits."""
 _UNSHELVE_STEP: Final = 32
 _SPARE_MEMORY_BYTES: Final = 4 * 1024**2
 """Left free where the newest waits in memory, for the segments that are being written."""
@@ -432,10 +434,12 @@ class Spool:
             if not self._wants_are_news:
                 return
             self._wants_are_news = False
-            wants, backlog = self._wants, self._line.want(self._wants)
-        found = find(wants, backlog)
-        with self._lock:
-            self._line.found(found)
+            wants = self._wants
+            self._line.want(wants)
+        place = ("", -1) if wants else None
+        while place and wants is self._wants:
+            with self._lock:
+                place = self._line.look_for_wanted(place, _PAGE)
 
     def _next_sequence(self) -> int:
         with self._lock:

@@ -26,6 +26,7 @@ from edge_agent.contract import (
     whole_boxes,
 )
 from edge_agent.core.eviction import WhenFull
+from edge_agent.core.shipping import Want
 from edge_agent.errors import SpoolError, SpoolFull
 from edge_agent.spool import OpenSegment, Spool
 from edge_agent.torn import rescue
@@ -324,6 +325,16 @@ def test_very_many_items_are_found_bit_by_bit_while_recording_goes_on(
     note.unlink()
     with opened(tmp_path) as spool:
         assert spool.run > fresh.run, "by the names of what lies there"
+
+
+def test_what_is_wanted_is_found_in_a_backlog_of_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.spool._PAGE", 3)
+    with opened(tmp_path) as spool:
+        names = [spool.add(ItemKind.SNAPSHOT, "north", n * 1000, 1, SYNCED, bytes([n])) for n in range(10)]
+    with opened(tmp_path) as spool:
+        spool.want([Want("north", 7000, 9000)])
+        order = [spool.take_late() for _ in names]
+        assert order == [names[7], names[8], *names[:7], names[9]]
 
 
 def test_a_place_that_cannot_hold_a_spool_is_told_with_what_to_do(tmp_path: Path) -> None:
