@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from contextlib import closing
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,10 +21,16 @@ from central import app as centre
 from central import enrolment, history
 from central.core.completeness import day_start_ms
 from central.core.timeline import unix_ms
+from central.core.wishing import WishKind, WishRow
 from central.errors import CentralError, SettingsError
 from central.export import export as export_footage
-from central.settings import load
-from central.web.models import Completeness, CompletenessRow, Sites
+from central.settings import Settings, load
+from central.store import SiteRow, Store
+from central.verify import DEEDS
+from central.verify import verify as check_archive
+from central.web.models import Completeness, CompletenessRow, Sites, Waiting, Wishes
+from central.wishes import WANTED_MS
+from edge_agent.contract import SpoolState
 
 cli = typer.Typer(
     help="Simpang's centre: it collects what the agents at the crossings record.",
@@ -37,9 +44,15 @@ Directory = Annotated[
     Path | None, typer.Option("--directory", help="Home of database, archive and broker files.", metavar="DIR")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Site = Annotated[str, typer.Argument(help="The site's id.")]
+Camera = Annotated[str, typer.Argument(help="The camera's id.")]
+From = Annotated[str, typer.Argument(metavar="FROM", help="Such as 2026-11-24T08:00 or 2026-11-24T01:00:00Z.")]
+To = Annotated[str, typer.Argument(metavar="TO", help="Likewise; without a zone, times are of settings.timezone.")]
 
 _EXIT_TROUBLE = 2
-_EXIT_UNEXPLAINED = 4
+_EXIT_FINDINGS = 4
+_WORTH_TELLING_S = 30
+"""Footage that has waited for less is on its way."""
 
 
 def main() -> None:
@@ -109,7 +122,6 @@ def sites(as_json: AsJson = False, config: Config = None, directory: Directory =
         return
     table = Table("site", "name", "presence", "supply", "link", "backlog", "cameras", "last word")
     for site in found.sites:
-        backlog = f"{site.spool.backlog_items} items, {site.spool.backlog_s:.0f} s" if site.spool else "-"
         recording = sum(camera.recording for camera in site.cameras)
         table.add_row(
             site.site,
@@ -117,7 +129,7 @@ def sites(as_json: AsJson = False, config: Config = None, directory: Directory =
             site.presence.state if site.presence else "never seen",
             site.power.supply if site.power else "-",
             ("up" if site.link.broken == "none" else f"{site.link.broken} broken") if site.link else "-",
-            backlog,
+            _backlog(site.spool) if site.spool else "-",
             f"{recording} of {len(site.cameras)} record" if site.cameras else "-",
             f"{site.seen_at:%F %T} UTC" if site.seen_at else "-",
         )
@@ -146,8 +158,10 @@ def completeness(
     with closing(centre.open_store(settings)) as store:
         found = history.completeness(store, from_ms, to_ms, _now_ms(), zone, site, camera)
         rows = [CompletenessRow.of(row) for row in found]
+        told = Sites.of(store.sites(), store.states()).sites
+    waiting = [Waiting.of(row) for row in told if site in (None, row.site)]
     if as_json:
-        typer.echo(Completeness(rows=tuple(rows)).model_dump_json(indent=2))
+        typer.echo(Completeness(rows=tuple(rows), sites=tuple(waiting)).model_dump_json(indent=2))
     else:
         table = Table("site", "camera", "day", "recorded", "pending", "lost", "silent", "unexplained")
         for row in rows:
@@ -163,16 +177,60 @@ def completeness(
                 f"[bold red]{_minutes(row.unexplained_s)}[/]" if row.unexplained_s else "0",
             )
         Console().print(table if rows else "no footage was expected on these days")
+        Console().print(_waiting_table(waiting))
     if any(row.unexplained_s for row in rows):
-        raise typer.Exit(_EXIT_UNEXPLAINED)
+        raise typer.Exit(_EXIT_FINDINGS)
+
+
+@cli.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found; footage is never deleted.")] = False,
+    read_all: Annotated[bool, typer.Option("--hash", help="Read every object and compare its bytes.")] = False,
+    archive_is_new: Annotated[
+        bool, typer.Option("--archive-is-new", help="The archive was replaced by an empty one: ask for everything.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Compare index and archive; exit code 4 if anything is left that does not fit."""
+    settings = load(config, directory)
+    archive = centre.open_archive(settings)
+    terminal = Console(stderr=True)
+    with (
+        closing(centre.open_store(settings)) as store,
+        Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar,
+    ):
+        task = bar.add_task("objects and rows")
+        verdict = check_archive(
+            store,
+            archive,
+            _now_ms(),
+            lambda done, total: bar.update(task, completed=done, total=total),
+            repair=repair,
+            read_all=read_all,
+            archive_is_new=archive_is_new,
+        )
+    if as_json:
+        _print_json(asdict(verdict) | {"left": verdict.left})
+    else:
+        for finding, (meaning, deed) in DEEDS.items():
+            if verdict.found[finding]:
+                done = deed if repair else f"with --repair: {deed}"
+                typer.echo(f"{verdict.found[finding]} {meaning} ({done}), such as {verdict.examples[finding][0]}")
+        typer.echo(
+            f"{verdict.objects} objects, {verdict.items} items, {verdict.lost} of them lost; {verdict.left} left"
+        )
+    if verdict.left:
+        raise typer.Exit(_EXIT_FINDINGS)
 
 
 @cli.command()
 def export(
-    site: Annotated[str, typer.Argument(help="The site's id.")],
-    camera: Annotated[str, typer.Argument(help="The camera's id.")],
-    from_: Annotated[str, typer.Argument(metavar="FROM", help="Such as 2026-11-24T08:00 or 2026-11-24T01:00:00Z.")],
-    to: Annotated[str, typer.Argument(metavar="TO", help="Likewise; without a zone, times are of settings.timezone.")],
+    site: Site,
+    camera: Camera,
+    from_: From,
+    to: To,
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 file to write.", metavar="FILE.mp4")],
     as_json: AsJson = False,
     config: Config = None,
@@ -180,10 +238,7 @@ def export(
 ) -> None:
     """Write one playable MP4 of an interval without re-encoding, and FILE.mp4.holes.json with what is missing."""
     settings = load(config, directory)
-    zone = ZoneInfo(settings.timezone)
-    from_ms, to_ms = unix_ms(_parse_time(from_, zone)), unix_ms(_parse_time(to, zone))
-    if from_ms >= to_ms:
-        raise SettingsError("TO is not after FROM", "swap them")
+    from_ms, to_ms = _interval(from_, to, settings)
     archive = centre.open_archive(settings)
     terminal = Console(stderr=True)
     with (
@@ -207,6 +262,112 @@ def export(
     else:
         missing_s = sum((hole.to_at - hole.from_at).total_seconds() for hole in done.holes)
         typer.echo(f"{output}: {done.duration_s:.1f} s of footage; {len(done.holes)} holes, {missing_s:.1f} s")
+
+
+@cli.command()
+def fetch(site: Site, camera: Camera, from_: From, to: To, config: Config = None, directory: Directory = None) -> None:
+    """Wish that footage of an interval comes ahead of the rest of the backlog, until it has come, or for seven days."""
+    _wish(WishKind.WANTED, site, camera, from_, to, load(config, directory))
+
+
+@cli.command()
+def lock(site: Site, camera: Camera, from_: From, to: To, config: Config = None, directory: Directory = None) -> None:
+    """Wish that the site drops footage of an interval last when its room is short, until it is unlocked."""
+    _wish(WishKind.LOCKED, site, camera, from_, to, load(config, directory))
+
+
+@cli.command()
+def unlock(site: Site, camera: Camera, from_: From, to: To, config: Config = None, directory: Directory = None) -> None:
+    """Take back the lock of that very interval."""
+    settings = load(config, directory)
+    from_ms, to_ms = _interval(from_, to, settings)
+    with closing(centre.open_store(settings)) as store:
+        if not store.drop_wishes([WishRow(site, WishKind.LOCKED, camera, from_ms, to_ms, 0, None)]):
+            raise SettingsError("there is no such lock", "`central wishes` lists them")
+
+
+@cli.command()
+def compare(
+    site: Annotated[str | None, typer.Argument(help="The site's id.")] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="Every site.")] = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Wish that a site compares what it holds with what is here; what either lacks is then sent, or explained."""
+    if (site is None) != everywhere:
+        raise SettingsError("compare takes a site or --all", "give one of them")
+    now_ms = _now_ms()
+    with closing(centre.open_store(load(config, directory))) as store:
+        for row in [_known(store, site)] if site is not None else store.sites():
+            store.add_wish(WishRow(row.site, WishKind.COMPARED, "", now_ms, now_ms, now_ms, None))
+
+
+@cli.command()
+def wishes(as_json: AsJson = False, config: Config = None, directory: Directory = None) -> None:
+    """List what is wished of the sites."""
+    settings = load(config, directory)
+    with closing(centre.open_store(settings)) as store:
+        found = Wishes.of(store.wishes())
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    zone = ZoneInfo(settings.timezone)
+    table = Table("site", "wish", "camera", "from", "to", "since", "expires")
+    for row in found.wishes:
+        moments = (row.from_at, row.to_at, row.made_at, row.expires_at)
+        when = (f"{moment.astimezone(zone):%F %T}" if moment else "" for moment in moments)
+        table.add_row(row.site, row.kind, row.camera or "", *when)
+    Console().print(table if found.wishes else "nothing is wished for")
+
+
+def _backlog(spool: SpoolState) -> str:
+    """What waits, when it is gone, and what holds it back."""
+    told = f"{spool.backlog_items} items, {spool.backlog_s:.0f} s"
+    if spool.backlog_s > _WORTH_TELLING_S:
+        told += f", gone in {_minutes(spool.drain_eta_s)} min" if spool.drain_eta_s is not None else ", does not shrink"
+        if spool.pace_bytes_per_s is not None:
+            told += f", {spool.pace_limit} {spool.pace_bytes_per_s / 1000:,.0f} kB/s"
+    return told
+
+
+def _wish(kind: WishKind, site: str, camera: str, from_: str, to: str, settings: Settings) -> None:
+    from_ms, to_ms = _interval(from_, to, settings)
+    now_ms = _now_ms()
+    with closing(centre.open_store(settings)) as store:
+        _known(store, site)
+        cameras = history.cameras(store, site)
+        if camera not in cameras:
+            raise SettingsError(f"{site} has no camera {camera}", f"it has: {', '.join(cameras) or 'none yet'}")
+        expires_ms = now_ms + WANTED_MS if kind is WishKind.WANTED else None
+        store.add_wish(WishRow(site, kind, camera, from_ms, to_ms, now_ms, expires_ms))
+
+
+def _known(store: Store, site: str) -> SiteRow:
+    row = store.site(site)
+    if row is None:
+        raise SettingsError(f"there is no site {site}", "`central sites` lists them")
+    return row
+
+
+def _interval(from_: str, to: str, settings: Settings) -> tuple[int, int]:
+    zone = ZoneInfo(settings.timezone)
+    from_ms, to_ms = unix_ms(_parse_time(from_, zone)), unix_ms(_parse_time(to, zone))
+    if from_ms >= to_ms:
+        raise SettingsError("TO is not after FROM", "swap them")
+    return from_ms, to_ms
+
+
+def _waiting_table(sites: list[Waiting]) -> Table:
+    table = Table("site", "waiting", "all here in", "compared")
+    for site in sites:
+        eta = f"{_minutes(site.drain_eta_s)} min" if site.drain_eta_s is not None else "not known"
+        table.add_row(
+            site.site,
+            "-" if site.backlog_items is None else f"{site.backlog_items} items, {site.backlog_s:.0f} s",
+            eta if site.backlog_items else "-",
+            f"{site.compared_at:%F %T} UTC" if site.compared_at else "not yet",
+        )
+    return table
 
 
 def _parse_time(text: str, zone: ZoneInfo) -> datetime:

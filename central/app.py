@@ -1,7 +1,7 @@
 """The centre's front door: opens store, archive and broker, starts the doors, and ends them in good order.
 
 The main thread waits for the word to stop; meanwhile it looks once a second whether sites were enrolled and whether
-all that it started is alive.
+all that it started is alive, and lets a little of the oldest history go.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event as Signal
@@ -32,10 +33,12 @@ from central.subscriber import Subscriber
 from central.web import pages
 from central.web.api import Console, create_app
 from central.web.stream import Changes
+from central.wishes import Wishes
 
 _log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 1.0
+_DAY_MS: Final = 86_400_000
 _GRACE_S: Final = 3
 _KEEP_ALIVE_S: Final = 120
 
@@ -83,6 +86,7 @@ def serve(settings: Settings) -> None:
         store = open_store(settings)
         cleanup.callback(store.close)
         archive = open_archive(settings)
+        archive.sweep()
         roll = Roll(store)
         roll.refresh()
         agent_socket = _listen("agent_listen", settings.agent_listen, cleanup)
@@ -95,6 +99,9 @@ def serve(settings: Settings) -> None:
         subscriber = Subscriber(store, broker.address, settings.broker.prefix, lambda: roll.sites, changes.mark)
         subscriber.start()
         cleanup.callback(subscriber.stop)
+        wishes = Wishes(store, settings.pace, lambda: roll.sites, subscriber.tell)
+        wishes.start()
+        cleanup.callback(wishes.stop)
         console = Console(store, archive, changes, ZoneInfo(settings.timezone))
         console_app = create_app(console)
         pages.mount(console_app)
@@ -112,10 +119,10 @@ def serve(settings: Settings) -> None:
         cleanup.callback(serve_file.unlink, missing_ok=True)
         trouble = ""
         while not stop.wait(_LOOK_S):
-            before, trouble = trouble, _look(roll, broker, changes)
+            before, trouble = trouble, _look(roll, broker, changes) or _forget(store, settings.history_days)
             if trouble != before:
                 _log.error("%s", trouble or "store and broker are well again")
-            if not (ingest.alive and subscriber.alive and all(door.alive for door in doors)):
+            if not (ingest.alive and subscriber.alive and wishes.alive and all(door.alive for door in doors)):
                 raise RuntimeError("a thread of the centre has ended")
     _log.info("stopped")
 
@@ -151,6 +158,15 @@ def _look(roll: Roll, broker: Broker, changes: Changes) -> str:
             broker.admit(roll.sites.values())
             changes.mark(known ^ set(roll.sites))
     except (StoreDown, BrokerDown) as error:
+        return str(error)
+    return ""
+
+
+def _forget(store: Store, days: int) -> str:
+    """A little of what is too old for the history is gone; the trouble there is, or nothing."""
+    try:
+        store.forget_samples(time.time_ns() // 1_000_000 - days * _DAY_MS)
+    except StoreDown as error:
         return str(error)
     return ""
 
@@ -202,7 +218,10 @@ def _listen(setting: str, address: str, cleanup: ExitStack) -> socket.socket:
     host, port = split_address(address)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return cleanup.enter_context(socket.create_server((host, port), family=family, backlog=2048))
+        listener = cleanup.enter_context(socket.create_server((host, port), family=family, backlog=2048))
+        # What is accepted inherits it. Else the second part of an answer waits until the caller confirms the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {address}: {error.strerror}", f"stop what listens there, or change {setting}"

@@ -66,6 +66,8 @@ def table(findings: list[Finding]) -> str:
 
 def _spool(settings: Settings) -> str:
     directory, reserve_bytes = settings.spool.directory, settings.spool.reserve_bytes
+    if (mount := settings.spool.mount) and not mount.is_mount():
+        raise SpoolError(f"no disk is mounted at {mount}", "mount it, or mend it")
     # The agent makes the directory itself, not what should hold it: that may be a disk that is not mounted.
     place = directory if directory.exists() else directory.parent
     if not place.is_dir():

@@ -8,14 +8,24 @@ nothing: no clock, no file, no socket.
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
 
 CONTRACT_VERSION: Final = "1.0"
 
@@ -46,11 +56,18 @@ def run_counter(run: str) -> int:
     return int(run[:6])
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # a moment of the year 1 or 9999, of which UTC has none
+        raise ValueError("out of range") from None
+
+
 def _rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Instant = Annotated[AwareDatetime, PlainSerializer(_rfc3339, when_used="json")]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc), PlainSerializer(_rfc3339, when_used="json")]
 """A moment: RFC 3339, UTC, milliseconds on the wire."""
 
 
@@ -65,6 +82,14 @@ class ClockQuality(StrEnum):
     SYNCED = "synced"
     HOLDOVER = "holdover"
     UNSYNCED = "unsynced"
+
+
+Boot = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
+"""A tag of one boot of the host: the runs that have it share a monotonic clock."""
+
+
+OffsetMs = Annotated[int, Field(ge=-(10**15), le=10**15)]
+"""The time of day minus the monotonic clock of a host."""
 
 
 class LossCause(StrEnum):
@@ -84,6 +109,8 @@ class LossCause(StrEnum):
     """It was recorded and dropped unsent, because the spool had no room."""
     DAMAGED = "damaged"
     """It was recorded, but its file could not be read back, or the centre refused it for good."""
+    CENTRE = "centre"
+    """It had reached the centre, which lost it."""
 
 
 class Supply(StrEnum):
@@ -199,7 +226,9 @@ NO_CAMERA: Final = "site"
 ITEM_PATH: Final = "/agent/v1/items/"
 """PUT here plus the item's name, with `Authorization: Bearer` and `Content-Digest` (RFC 9530)."""
 HELLO_PATH: Final = "/agent/v1/hello"
-"""GET: who the centre takes the caller for."""
+"""GET: who the centre takes the caller for; with `?run=` also the newest item of the site's other runs."""
+INVENTORY_PATH: Final = "/agent/v1/inventory"
+"""POST an inventory here: which of its ranges the centre holds otherwise."""
 MAX_ITEM_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -248,11 +277,65 @@ class Problem(Message):
 
 
 class Hello(Message):
-    """Who the centre takes the caller for, and the centre's time."""
+    """Who the centre takes the caller for, and the centre's time.
+
+    To a caller who told its run also the newest item that the centre knows of the site's other runs.
+    """
 
     site: SiteId
     at: Instant
     contract: str = CONTRACT_VERSION
+    newest_run: RunId | None = None
+    newest_sequence: Annotated[int, Field(ge=0)] | None = None
+
+
+# --- what both ends hold ----------------------------------------------------------------------------------------
+
+MAX_SEQUENCE: Final = 10**8 - 1
+MAX_RANGES: Final = 256
+MAX_COMPARED: Final = 65_536
+"""Items that the ranges of one inventory may hold together, so that the centre answers within a second."""
+
+
+def range_digest(items: Iterable[tuple[int, str]]) -> str:
+    """What both ends must agree on: 16 bytes of SHA-256 in hex, over sequence and hash of each item in order."""
+    digest = hashlib.sha256()
+    for sequence, sha256 in items:
+        digest.update(b"%d %s\n" % (sequence, sha256.encode()))
+    return digest.hexdigest()[:32]
+
+
+class Range(Message):
+    """What one end holds of a run from one sequence up to, not including, another."""
+
+    run: RunId
+    from_sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
+    to_sequence: Annotated[int, Field(ge=1, le=MAX_SEQUENCE + 1)]
+    count: Annotated[int, Field(ge=1, le=MAX_COMPARED)]
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Inventory(Message):
+    """What the agent holds and believes delivered, in ranges that follow on each other."""
+
+    ranges: Annotated[tuple[Range, ...], Field(min_length=1, max_length=MAX_RANGES)]
+
+    @model_validator(mode="after")
+    def _is_orderly(self) -> Self:
+        end = ("", 0)
+        for part in self.ranges:
+            if (part.run, part.from_sequence) < end or part.count > part.to_sequence - part.from_sequence:
+                raise ValueError("ranges follow on each other and hold at most one item per sequence")
+            end = part.run, part.to_sequence
+        if sum(part.count for part in self.ranges) > MAX_COMPARED:
+            raise ValueError(f"the ranges of an inventory hold at most {MAX_COMPARED} items together")
+        return self
+
+
+class Differences(Message):
+    """Which ranges of an inventory the centre holds otherwise, by their place in it from 0."""
+
+    differ: tuple[Annotated[int, Field(ge=0, lt=MAX_RANGES)], ...]
 
 
 # --- what a segment file says of itself -------------------------------------------------------------------------
@@ -429,6 +512,15 @@ class Link(Message):
     at: Instant
 
 
+class PaceLimit(StrEnum):
+    """What holds the backlog back, beside live footage: the cap or the hours in the site's settings, or the centre."""
+
+    NONE = "none"
+    CAP = "cap"
+    WINDOW = "window"
+    GRANT = "grant"
+
+
 class SpoolState(Message):
     """What waits at the site, and how much room it has."""
 
@@ -442,7 +534,15 @@ class SpoolState(Message):
     free_bytes: Annotated[int, Field(ge=0)]
     full_in_s: Annotated[float, Field(ge=0)] | None = None
     sent_bytes_per_s: Annotated[float, Field(ge=0)] = 0
+    taken_bytes_per_s: Annotated[float, Field(ge=0)] = 0
+    """How fast new items come; like what is sent, over the last minute."""
     drain_eta_s: Annotated[float, Field(ge=0)] | None = None
+    """When the backlog is gone if all goes on as in the last minute; null when it does not shrink."""
+    pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+    """What the backlog may take; null when nothing but live footage limits it."""
+    pace_limit: PaceLimit = PaceLimit.NONE
+    compared_at: Instant | None = None
+    """When what the site believes delivered was last found at the centre, or put back into the line."""
     detail: str = ""
     at: Instant
 
@@ -492,6 +592,11 @@ class EventType(StrEnum):
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
     SPOOL_QUARANTINED = "simpang.spool.quarantined"
+    SPOOL_COMPARED = "simpang.spool.compared"
+    SPOOL_STEPPED_BACK = "simpang.spool.stepped-back"
+    SPOOL_FILLING = "simpang.spool.filling"
+    SPOOL_TROUBLE = "simpang.spool.trouble"
+    SPOOL_BACK = "simpang.spool.back"
 
 
 class EventData(Message):
@@ -500,7 +605,14 @@ class EventData(Message):
     `agent.started`: `cause` says how the previous run ended (null on the very first), `previous_run` which it was.
     `camera.lost`: `camera`, `cause`, `detail`, `from_at`. `camera.back`: `camera`.
     `spool.evicted`, `spool.quarantined`: `camera`, `from_at`, `to_at`, `cause`, `items`.
+    `spool.compared`: `items` that were compared, `returned` of them that the centre lacked and that are sent again.
+    `spool.stepped-back`: `previous_run` and `detail`, what the centre knows and the disk of the site does not; `items`
+    how many those are, where it can be told.
+    `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
+    `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
+    `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
+    `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.
     """
 
     run: RunId
@@ -511,8 +623,14 @@ class EventData(Message):
     from_at: Instant | None = None
     to_at: Instant | None = None
     items: int | None = None
+    returned: int | None = None
+    items_run: RunId | None = None
+    items_clock: ClockQuality | None = None
     before: str | None = None
     after: str | None = None
+    boot: Boot | None = None
+    clock: ClockQuality | None = None
+    wall_minus_monotonic_ms: OffsetMs | None = None
 
 
 class Event(Message):
@@ -525,6 +643,35 @@ class Event(Message):
     time: Instant
     datacontenttype: Literal["application/json"] = "application/json"
     data: EventData
+
+
+# --- wishes -----------------------------------------------------------------------------------------------------
+
+
+class Stretch(Message):
+    """A stretch of one camera's time."""
+
+    camera: CameraId
+    from_at: Instant
+    to_at: Instant
+
+
+MOST_STRETCHES: Final = 200
+_Stretches = Annotated[tuple[Stretch, ...], Field(max_length=MOST_STRETCHES)]
+
+
+class Wish(Message):
+    """What the centre would like of a site: a state to be in, never a command. The whole of it, each time anew."""
+
+    pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+    """What the backlog may take of the way to the centre, until the next; after that the site's own settings hold."""
+    pace_until: Instant | None = None
+    wanted: _Stretches = ()
+    """Footage that goes ahead of the rest of the backlog."""
+    locked: _Stretches = ()
+    """Footage that goes last when room is short. Below: since when both ends shall have compared what they hold."""
+    compared_since: Instant | None = None
+    at: Instant
 
 
 # --- topics -----------------------------------------------------------------------------------------------------
@@ -559,6 +706,8 @@ HOST: Final = Topic("host", Host, retained=True, qos=1, summary="How the mini PC
 EVENT: Final = Topic("event", Event, retained=False, qos=1, summary="What happened, as it happens")
 
 TOPICS: Final = (PRESENCE, INFO, POWER, LINK, SPOOL, CAMERA, HOST, EVENT)
+WISH: Final = Topic("wish", Wish, retained=True, qos=1, summary="What the centre would like of a site")
+"""What a site is told. It writes none of it."""
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 
 
@@ -582,7 +731,7 @@ def parse_topic(prefix: str, text: str) -> Address:
         or site in RESERVED_SITES
         or re.fullmatch(_ID, site) is None
         or topic.per_camera != bool(re.fullmatch(_ID, camera))
-        or (camera and not topic.per_camera)
+        or (rest != group and not topic.per_camera)
     ):
         raise ValueError(f"not a topic of a site: {text[:200]!r}")
     return Address(site, topic, camera or None)
@@ -599,6 +748,7 @@ class Sample(Message):
 
 
 class Telemetry(Message):
-    """A batch of state messages, so that the history has no hole where MQTT had one."""
+    """A batch of state messages, so that the history has no hole where MQTT had one; all are dated by one clock."""
 
     samples: tuple[Sample, ...]
+    wall_minus_monotonic_ms: OffsetMs | None = None

@@ -8,7 +8,8 @@
     │   ├── CameraError           the camera gives no video
     │   │   └── CameraRefused     … and trying again will not help until somebody changes the credentials
     │   └── SpoolError            the spool directory cannot be used
-    │       └── SpoolFull         … because it has no room
+    │       ├── SpoolFull         … because it has no room
+    │       └── DiskTrouble       … because its disk is gone or fails, which may pass
     └── LinkError                 an item did not reach the centre
         ├── Unreachable           nobody answers: try again later
         ├── Refused               the centre does not accept our credentials
@@ -70,6 +71,10 @@ class SpoolError(FootageError):
 
 class SpoolFull(SpoolError):
     """The spool has no room left."""
+
+
+class DiskTrouble(SpoolError):
+    """The disk of the spool is gone or fails; it may come back by itself."""
 
 
 class LinkError(AgentError):

@@ -25,6 +25,7 @@ WORDS: Final = (
     contract.Supply,
     contract.Reach,
     contract.LinkPart,
+    contract.PaceLimit,
     contract.Picture,
     contract.ClockQuality,
     contract.LossCause,
@@ -154,8 +155,10 @@ def contract_page() -> str:
             for answer in interfaces.ANSWERS
         ),
     )
-    lines += [_SEGMENT]
-    for model in (c.Receipt, c.Problem, c.Hello, c.SegmentFacts, c.Hole, c.Telemetry, c.Sample):
+    lines += [_SEGMENT, _INVENTORY]
+    messages: list[type[c.Message]] = [c.Receipt, c.Problem, c.Hello, c.Inventory, c.Range, c.Differences]
+    messages += [c.SegmentFacts, c.Hole, c.Telemetry, c.Sample]
+    for model in messages:
         lines += _message(model, model.__name__)
     lines += ["## Now: topics over MQTT", "", _TOPICS]
     lines += table(
@@ -168,12 +171,13 @@ def contract_page() -> str:
                 f"[{topic.model.__name__}](#{topic.model.__name__.lower()})",
                 topic.summary,
             )
-            for topic in c.TOPICS
+            for topic in (*c.TOPICS, c.WISH)
         ),
     )
-    for topic in c.TOPICS:
+    for topic in (*c.TOPICS, c.WISH):
         lines += _message(topic.model, topic.model.__name__)
     lines += _message(c.EventData, "EventData")
+    lines += _message(c.Stretch, "Stretch")
     lines += ["## Words", ""]
     for words in WORDS:
         lines += [f"### {words.__name__}", "", *_paragraph(words), *_word_list(words)]
@@ -205,7 +209,8 @@ _ITEMS = f"""\
 `Content-Type`, `Content-Length` (at most {contract.MAX_ITEM_BYTES // 1024**2} MiB) and
 `Content-Digest: sha-256=:<base64>:` (RFC 9530).
 
-`GET {contract.HELLO_PATH}` answers who the centre takes the caller for.
+`GET {contract.HELLO_PATH}` answers who the centre takes the caller for; with `?run=<run>` also the newest item that it
+knows of the site's other runs, by which an agent finds out that its disk has stepped back.
 
 An item's name is also its file name at the agent:
 
@@ -224,10 +229,19 @@ A segment is a fragmented MP4 file (`ftyp moov (moof mdat)…`) that plays by it
 the [SegmentFacts](#segmentfacts) as JSON behind the 16 bytes of the user type.
 """
 
+_INVENTORY = f"""\
+`POST {contract.INVENTORY_PATH}` compares what both ends hold. The body is an [Inventory](#inventory) of at most
+{contract.MAX_RANGES} ranges with {contract.MAX_COMPARED} items together, the answer [Differences](#differences): which
+of the ranges the centre holds otherwise. An agent asks again for 16 parts of each of those; a range of one item that
+differs is an item that the centre lacks, and is sent again. A digest is the first 16 bytes of SHA-256, in hex, over
+`<sequence> <sha256>\\n` of each item in order. 400, 401, 413 and 503 are as above.
+"""
+
 _TOPICS = f"""\
-The prefix is `{contract.DEFAULT_PREFIX}` unless configured. A site writes only below its own name. A message is at
-most {contract.MAX_MESSAGE_BYTES // 1024} KiB. Presence is also the will: when an agent vanishes, the broker says
-`offline` for it.
+The prefix is `{contract.DEFAULT_PREFIX}` unless configured. A site writes only below its own name, and its
+`{contract.WISH.group}` is written by the centre alone. A message is at most {contract.MAX_MESSAGE_BYTES // 1024} KiB.
+Presence is also the will: when an agent vanishes, the broker says `offline` for it. A wish is a state that the centre
+would like, whole each time; what the site makes of it is in its own messages.
 """
 
 

@@ -44,7 +44,7 @@ ANSWERS: Final = (
 
 def agent_door() -> dict[str, Any]:
     """docs/openapi-agent.json: the history lane as OpenAPI 3.1."""
-    models = (contract.Receipt, contract.Problem, contract.Hello)
+    models = (contract.Receipt, contract.Problem, contract.Hello, contract.Inventory, contract.Differences)
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
     return {
         "openapi": "3.1.0",
@@ -75,9 +75,30 @@ def agent_door() -> dict[str, Any]:
                 "get": {
                     "operationId": "hello",
                     "summary": "Who the centre takes the caller for",
+                    "parameters": [
+                        _parameter("run", "query", "The caller's run, to be told of the site's others", required=False)
+                    ],
                     "responses": {
                         "200": _response(contract.Hello, "the token is known"),
+                        "400": _response(contract.Problem, "not the name of a run"),
                         "401": _response(contract.Problem, "the token is not known"),
+                    },
+                }
+            },
+            contract.INVENTORY_PATH: {
+                "post": {
+                    "operationId": "compare",
+                    "summary": "Which ranges of items the centre holds otherwise",
+                    "requestBody": {
+                        "required": True,
+                        "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model="Inventory")}}},
+                    },
+                    "responses": {
+                        "200": _response(contract.Differences, "compared"),
+                        "400": _response(contract.Problem, "not an inventory"),
+                        "401": _response(contract.Problem, "the token is not known"),
+                        "413": _response(contract.Problem, "the inventory is too large"),
+                        "503": _response(contract.Problem, "too many comparisons at once; with `Retry-After`"),
                     },
                 }
             },
@@ -96,11 +117,11 @@ def console() -> dict[str, Any]:
     return app.openapi()
 
 
-def _parameter(name: str, place: str, description: str) -> dict[str, Any]:
+def _parameter(name: str, place: str, description: str, *, required: bool = True) -> dict[str, Any]:
     return {
         "name": name,
         "in": place,
-        "required": True,
+        "required": required,
         "description": description,
         "schema": {"type": "string"},
     }
@@ -114,14 +135,15 @@ def _response(body: type[contract.Message], when: str) -> dict[str, Any]:
 
 def asyncapi() -> dict[str, Any]:
     """docs/asyncapi.json: the now lane as AsyncAPI 3."""
-    topics = {topic.group: topic for topic in contract.TOPICS}
-    _, schemas = models_json_schema([(topic.model, "validation") for topic in contract.TOPICS], ref_template=REFERENCE)
+    topics = {topic.group: topic for topic in (*contract.TOPICS, contract.WISH)}
+    _, schemas = models_json_schema([(topic.model, "validation") for topic in topics.values()], ref_template=REFERENCE)
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Simpang: the now lane",
             "version": contract.CONTRACT_VERSION,
-            "description": "State and events of each site. Agents send, the centre and anyone it admits receives.",
+            "description": "State and events of each site: agents send, the centre and anyone it admits receives. "
+            "Wishes: the centre sends, agents receive.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -168,9 +190,10 @@ def _operation(action: str, topic: contract.Topic) -> dict[str, Any]:
     mqtt: dict[str, Any] = {"qos": topic.qos}
     if action == "send":
         mqtt["retain"] = topic.retained
+    sender, receiver = ("The centre", "An agent") if topic is contract.WISH else ("The agent", "A subscriber")
     return {
         "action": action,
-        "title": f"{'The agent says' if action == 'send' else 'A subscriber learns'}: {topic.summary}",
+        "title": f"{f'{sender} says' if action == 'send' else f'{receiver} learns'}: {topic.summary}",
         "channel": {"$ref": f"#/channels/{topic.group}"},
         "messages": [{"$ref": f"#/channels/{topic.group}/messages/{topic.group}"}],
         "bindings": {"mqtt": mqtt},

@@ -9,9 +9,9 @@ from edge_agent.contract import LossCause, Picture
 
 @dataclass(frozen=True, slots=True)
 class PreviousRun:
-    """The life of the agent before this one, and how it ended."""
+    """The life of the agent before this one, and how it ended; its name, where that is known."""
 
-    run: str
+    run: str | None
     cause: LossCause
 
 
@@ -37,10 +37,14 @@ class SpoolStats:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the spool holds, and in how many seconds it is full if all goes on as now (None: never)."""
+    """What the spool holds, and in how many seconds it is full if all goes on as now (None: never).
+
+    `detail` is what is wrong with its disk, empty when nothing is.
+    """
 
     stats: SpoolStats
     full_in_s: float | None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +64,11 @@ class CameraStatus:
     last_frame_ms: int | None = None
     recorded_until_ms: int | None = None
     picture: Picture = Picture.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """When what was sent was last found at the centre or put back into the line; and what the disk has forgotten."""
+
+    compared_ms: int | None = None
+    detail: str = ""

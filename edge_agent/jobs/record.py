@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from edge_agent.clock import stamp
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, Picture, SegmentFacts, facts_box, instant
 from edge_agent.core.backoff import delay_s, is_told
-from edge_agent.core.cutting import LONG_GOP, Labels, Leap, Order, find_holes, is_full
+from edge_agent.core.cutting import LONG_GOP, RELABEL_MS, Labels, Leap, Order, find_holes, is_full
 from edge_agent.core.status import CameraStatus
 from edge_agent.errors import CameraError, CameraRefused, FootageError, SpoolError
 
@@ -183,21 +184,14 @@ class Record:
     # --- one session ---
 
     def _record(self, source: _Source) -> None:
-        """Returns when the agent stops; CameraError when the camera gives up, SpoolError when the disk does."""
+        """Returns when the agent stops; CameraError when the camera gives up. The disk may fail meanwhile."""
         self._session = None
         try:
-            try:
-                self._roll(source)
-            except CameraError:
-                self._cut(source)
-                raise
-            self._cut(source)
-        except SpoolError:
-            take, self._take = self._take, None
-            self._make_room()
-            if take:
-                take.sink.salvage()
+            self._roll(source)
+        except CameraError:
+            self._wind_up(source)
             raise
+        self._wind_up(source)
 
     def _roll(self, source: _Source) -> None:
         clock, stop, video, tick_ms = self._clock, self._stop, source.video_index, source.tick_ms
@@ -212,51 +206,54 @@ class Record:
                 self._beat()
             if stop.is_set():
                 return
-            take = self._take
-            if packet.stream_index != video:
-                if take:
-                    take.file.add_sound(packet)
-                if now_ms - seen_ms > self._settings.stall_s * 1000:
-                    raise CameraError("the camera sends sound, but no pictures any more", "restart the camera")
-                continue
-            seen_ms, key, dts = now_ms, packet.is_keyframe, packet.dts or 0
-            if self._session:
-                place = self._session.order.place(dts, now_ms)
-                if isinstance(place, Leap):
-                    self._break_off(source, f"its clock jumped by {place.by_ms / 1000:.1f} s")
-                    take = None
-                elif place != dts:
-                    packet.dts, packet.pts, dts = place, max(place, packet.pts or 0), place
-            if not self._session and not key:
-                continue
-            if take is None or is_full(
-                key=key,
-                elapsed_ms=(dts - take.times[0]) * tick_ms,
-                size_bytes=take.sink.size_bytes,
-                segment_ms=segment_ms,
-            ):
-                take = self._begin(source, packet, dts, now_ms)
-            take.lag_ms = min(take.lag_ms, now_ms - source.age_ms(packet) - dts * tick_ms)
-            data = bytes(packet) if key and now_ms >= self._look_due_ms else b""
-            begins_fragment = take.file.add(packet) or not take.times
-            take.times.append(dts)
-            if data:
-                self._look_due_ms = now_ms + round(self._settings.snapshot_s * 1000)
-                self._look(source, data)
-            if begins_fragment:
-                source.rest(rest_s)
+            try:
+                take = self._take
+                if packet.stream_index != video:
+                    if take:
+                        take.file.add_sound(packet)
+                    if now_ms - seen_ms > self._settings.stall_s * 1000:
+                        raise CameraError("the camera sends sound, but no pictures any more", "restart the camera")
+                    continue
+                seen_ms, key, dts = now_ms, packet.is_keyframe, packet.dts or 0
+                if self._session:
+                    place = self._session.order.place(dts, now_ms)
+                    if isinstance(place, Leap):
+                        self._break_off(source, f"its clock jumped by {place.by_ms / 1000:.1f} s")
+                        take = None
+                    elif place != dts:
+                        packet.dts, packet.pts, dts = place, max(place, packet.pts or 0), place
+                if not self._session and not key:
+                    continue
+                if take is None or is_full(
+                    key=key,
+                    elapsed_ms=(dts - take.times[0]) * tick_ms,
+                    size_bytes=take.sink.size_bytes,
+                    segment_ms=segment_ms,
+                ):
+                    take = self._begin(source, packet, dts, now_ms)
+                take.lag_ms = min(take.lag_ms, now_ms - source.age_ms(packet) - dts * tick_ms)
+                data = bytes(packet) if key and now_ms >= self._look_due_ms else b""
+                begins_fragment = take.file.add(packet) or not take.times
+                take.times.append(dts)
+                if data:
+                    self._look_due_ms = now_ms + round(self._settings.snapshot_s * 1000)
+                    self._look(source, data)
+                if begins_fragment:
+                    source.rest(rest_s)
+            except SpoolError as error:
+                self._stumble(error)
 
     def _begin(self, source: _Source, packet: Packet[Any], dts: int, now_ms: int) -> _Take:
         """A new segment begins with this picture, and a new session where the time line broke."""
-        session, take, offset_ms = self._session, self._take, self._clock.now_ms() - self._clock.monotonic_ms()
+        session, take, at = self._session, self._take, stamp(self._clock)
         self._cut(source, dts)
         if session and take:
             lag_ms = round(take.lag_ms + session.base * source.tick_ms)
-            if stood_ms := session.labels.follow(lag_ms, offset_ms):
+            if stood_ms := session.labels.follow(lag_ms, at.offset_ms):
                 self._break_off(source, f"its clock stood still for {stood_ms / 1000:.1f} s")
         gap_ms = 0
         if self._session is None:
-            self._session = self._begin_session(source, packet, dts, now_ms, offset_ms)
+            self._session = self._begin_session(source, packet, dts, now_ms, at.offset_ms)
             gap_ms = max(0, self._session.labels.monotonic(0) - self._ended_ms) if self._excuse else 0
         session = self._session
         media_ms = round((dts - session.base) * source.tick_ms)
@@ -279,7 +276,7 @@ class Record:
             gap_detail=detail,
             camera_time=instant(camera_ms) if camera_ms is not None else None,
         )
-        sink = self._shelf.begin_segment(self._settings.id, start_ms, self._clock.quality())
+        sink = self._shelf.begin_segment(self._settings.id, start_ms, at.quality)
         try:
             file = source.segment(sink, session.base, self._settings.fragment_s, facts_box(draft))
         except SpoolError:
@@ -294,6 +291,24 @@ class Record:
         order = Order(source.tick_ms)
         order.place(dts, now_ms)
         return _Session(self._sessions, dts, order, Labels(now_ms - source.age_ms(packet), offset_ms))
+
+    def _wind_up(self, source: _Source) -> None:
+        """The session is over, the open segment complete or saved as far as it goes."""
+        try:
+            self._cut(source)
+        except SpoolError as error:
+            self._stumble(error)
+
+    def _stumble(self, error: SpoolError) -> None:
+        """The spool did not take it: what is whole of the open segment is saved, the next key frame begins anew."""
+        take, self._take = self._take, None
+        self._session = None
+        self._lose(error)
+        if take:
+            try:
+                take.sink.salvage()
+            except SpoolError as trouble:
+                log.warning("camera %s: %s", self._settings.id, trouble)
 
     def _break_off(self, source: _Source, why: str) -> None:
         """The camera's time line cannot be followed; a new session begins with the next key frame."""
@@ -344,9 +359,9 @@ class Record:
         seen = self._eye.look(self._settings.id, source.codec, source.extradata, data)
         if seen is None or self._take is None:
             return
-        before, camera = self._status.picture, self._settings.id
+        before, at = self._status.picture, stamp(self._clock)
         with suppress(SpoolError):  # the segments will tell
-            self._shelf.add(ItemKind.SNAPSHOT, camera, self._clock.now_ms(), 0, self._clock.quality(), seen.jpeg)
+            self._shelf.add(ItemKind.SNAPSHOT, self._settings.id, at.now_ms, 0, at.quality, seen.jpeg)
         if seen.picture is not before:
             self._show(picture=seen.picture)
             if (before, seen.picture) != (Picture.UNKNOWN, Picture.OK):
@@ -378,16 +393,23 @@ class Record:
             log.warning("camera %s: %s", self._settings.id, error)
         if isinstance(error, SpoolError):
             self._make_room()
+        since_ms = self._lost_since_ms()
+        if self._lost and since_ms != self._status.since_ms:
+            self._show(since_ms=since_ms)
         if not self._lost:
             self._lost = True
             self._excuse = error.cause, error.message
-            status = self._status
-            since_ms = status.recorded_until_ms or status.since_ms
             self._show(since_ms=since_ms, recording=False, cause=error.cause, detail=str(error))
             self._event(EventType.CAMERA_LOST, cause=error.cause, detail=error.message, from_at=instant(since_ms))
         first_s, most_s = _RETRY_REFUSED_S if isinstance(error, CameraRefused) else _RETRY_S
         chance = random.random()  # noqa: S311 - spreads retries, guards nothing
         return delay_s(self._failures, chance, first_s=first_s, most_s=most_s)
+
+    def _lost_since_ms(self) -> int:
+        """When the last footage ended, by its label as long as nobody sets the clock."""
+        label_ms = self._status.since_ms if self._lost else self._status.recorded_until_ms or self._status.since_ms
+        now_ms = self._ended_ms + stamp(self._clock).offset_ms
+        return now_ms if abs(now_ms - label_ms) > RELABEL_MS else label_ms
 
     def _remark(self, remark: str) -> None:
         if remark and remark not in self._remarks:

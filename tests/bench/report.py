@@ -21,7 +21,8 @@ REPORT: Final = Path("bench-report.json")
 class Row:
     """One figure of ours beside the same figure of a peer, or beside a limit, in the same unit.
 
-    `target` is the highest ratio that is good enough; a row without one is told for its own sake.
+    `target` is the highest ratio that is good enough, or the least where more is better; a row without one is told
+    for its own sake.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Row:
     ours: float
     peer: float
     target: float | None = None
+    more_is_better: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -40,16 +42,19 @@ class Row:
         """Whether the target is reached; None without one."""
         if self.target is None:
             return None
-        return self.ratio is not None and self.ratio <= self.target
+        if self.ratio is None:
+            return False
+        return self.ratio >= self.target if self.more_is_better else self.ratio <= self.target
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The rows of one measure. `peer` names whom or what the rows compare with, `method` says how in a line."""
+    """The rows of one measure. `peer` names whom or what `ours` is compared with, `method` says how in a line."""
 
     peer: str
     method: str
     rows: Sequence[Row]
+    ours: str = "the agent"
 
 
 def machine() -> str:
@@ -63,7 +68,9 @@ def machine() -> str:
 
 def show(name: str, finding: Finding, command: str) -> None:
     """The finding is on the screen."""
-    table = Table(title=f"{name}: the agent beside {finding.peer}", caption=f"{machine()}\n{command}\n{finding.method}")
+    table = Table(
+        title=f"{name}: {finding.ours} beside {finding.peer}", caption=f"{machine()}\n{command}\n{finding.method}"
+    )
     table.add_column("measure")
     for heading in ("ours", "peer", "ratio", "target"):
         table.add_column(heading, justify="right")
@@ -75,7 +82,7 @@ def show(name: str, finding: Finding, command: str) -> None:
             f"{row.ours:,.2f}",
             f"{row.peer:,.2f}",
             "" if row.ratio is None else f"{row.ratio:.2f}",
-            "" if row.target is None else f"≤ {row.target:g}",
+            "" if row.target is None else f"{'≥' if row.more_is_better else '≤'} {row.target:g}",
             row.unit,
             {True: "[green]yes", False: "[red]no", None: ""}[row.holds],
         )
@@ -90,6 +97,7 @@ def write(findings: Mapping[str, Finding], command: str, path: Path = REPORT) ->
         "command": command,
         "measures": {
             name: {
+                "ours": finding.ours,
                 "peer": finding.peer,
                 "method": finding.method,
                 "rows": [asdict(row) | {"ratio": row.ratio, "holds": row.holds} for row in finding.rows],

@@ -10,11 +10,16 @@ import pytest
 from tests.bench.__main__ import MEASURES, main
 from tests.bench.report import Finding, Row, machine, show, write
 
+MORE = (Row("wide", "MB/s", 3, 4, target=0.7, more_is_better=True), Row("narrow", "MB/s", 2, 4, 0.7, True))
 ROWS = (Row("fast", "s", 3, 2, target=1.5), Row("slow", "s", 4, 2, target=1.5), Row("free", "B", 1, 0))
 
 
 def test_a_row_holds_when_its_ratio_is_at_most_the_target() -> None:
     assert [(row.ratio, row.holds) for row in ROWS] == [(1.5, True), (2, False), (None, None)]
+
+
+def test_where_more_is_better_a_row_holds_when_its_ratio_is_at_least_the_target() -> None:
+    assert [(row.ratio, row.holds) for row in MORE] == [(0.75, True), (0.5, False)]
 
 
 def test_the_report_names_machine_command_and_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,41 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from central.archive import Archive
 from central.errors import ArchiveDown, NoRoom, NothingThere, SettingsError
 from central.settings import S3Settings
 from tests.rig.link import free_port
-from tests.rig.parts import LEDGER, require_program
+from tests.rig.parts import require_program
 
 KEY = "2026/11/24/aloha/north/item.mp4"
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[S3Settings]:
-    """A server that speaks S3, with a bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    httpx2.put(f"{endpoint}/footage").raise_for_status()
-    LEDGER.note("object store", "moto's S3 server")
-    yield S3Settings(endpoint=endpoint, access_key=SecretStr("k"), secret_key=SecretStr("s"))
-    server.stop()
-
-
-@pytest.fixture(params=["folder", "s3"])
-def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Archive:
-    if request.param == "folder":
-        return Archive.open(str(tmp_path / "archive"), S3Settings(), 0)
-    return Archive.open(f"s3://footage/{tmp_path.name}", request.getfixturevalue("s3"), 0)
 
 
 def test_what_was_put_can_be_read_in_parts(archive: Archive) -> None:
@@ -68,6 +45,24 @@ def test_what_is_not_there_is_said_so(archive: Archive) -> None:
     archive.delete(KEY)
     with pytest.raises(NothingThere):
         archive.read(KEY, 0, 1)
+
+
+def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    """It is under no final name, and gone once a centre begins to serve."""
+    archive = Archive.open(str(tmp_path), S3Settings(), 0)
+    archive.put(KEY, b"whole")
+    draft = tmp_path / "drafts" / "0123456789abcdef#0"
+    draft.write_bytes(b"ha")
+    archive.sweep()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()] == [Path(KEY)]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    archive = Archive.open(str(tmp_path), S3Settings(), 0)
+    (tmp_path / KEY).mkdir(parents=True)
+    with pytest.raises(ArchiveDown):
+        archive.put(KEY, b"x")
+    assert not list((tmp_path / "drafts").iterdir())
 
 
 def test_a_full_disk_is_no_room(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from central.app import _listen
 from edge_agent.contract import HELLO_PATH, ITEM_PATH, ItemName, Receipt
 from tests.rig.parts import require_program
 from tests.rig.postgres import Postgres
@@ -100,6 +102,17 @@ def test_from_nothing_to_a_stored_item_and_a_clean_end(centre: Centre) -> None:
     unexplained = centre.run("completeness", "--day", day)
     assert unexplained.returncode == 4
     assert "unexplained" in unexplained.stdout
+    assert "not yet" in unexplained.stdout, "the site has not compared what it holds"
+
+    assert "2 objects, 2 items, 0 of them lost; 0 left" in centre.run("verify").stdout
+    (archived,) = centre.directory.glob(f"archive/*/*/*/aloha/north/{later}")
+    archived.rename(archived.with_name("notes.txt"))
+    found = centre.run("verify")
+    assert found.returncode == 4
+    assert "1 items without their object (with --repair: asked for again), such as 20" in found.stdout
+    assert centre.run("verify", "--repair").returncode == 0
+    assert put(bound["agent_url"], token, later, later_data).status_code == 201
+    assert "2 objects, 2 items, 0 of them lost; 0 left" in centre.run("verify", "--hash").stdout
 
     target = centre.directory / "out.mp4"
     exported = centre.run("export", "aloha", "north", day, "2026-11-19", "-o", target)
@@ -113,6 +126,15 @@ def test_from_nothing_to_a_stored_item_and_a_clean_end(centre: Centre) -> None:
     assert "Traceback" not in centre.program.output()
     assert token not in centre.program.output()
     assert not (centre.directory / "serve.json").exists()
+
+
+def test_an_answer_in_two_parts_is_sent_at_once() -> None:
+    """Without the flag the receipt waits up to 40 ms for the agent's kernel to confirm its headers."""
+    with ExitStack() as cleanup:
+        listener = _listen("agent_listen", "127.0.0.1:0", cleanup)
+        cleanup.enter_context(socket.create_connection(listener.getsockname()))
+        accepted = cleanup.enter_context(listener.accept()[0])
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_an_open_page_does_not_hold_up_the_end(centre: Centre) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.parts import require_network_namespaces
 from tests.rig.power_disk import DiskError, PowerDisk
 from tests.rig.processes import left_behind, until
 
@@ -103,6 +104,27 @@ def test_nobody_writes_beneath_it(disk: PowerDisk) -> None:
     """While nothing is mounted the mount point takes no file, not even root's."""
     with pytest.raises(PermissionError):
         (disk.mount_point / "stray").touch()
+
+
+def test_nobody_takes_it_along_into_a_network_namespace(disk: PowerDisk) -> None:
+    """Who was started in one while it was mounted does not hold it, and sees it when it is back."""
+    ip = require_network_namespaces()
+    name = f"cuts-{os.getpid()}"
+    root = disk.mount()
+    subprocess.run([ip, "netns", "add", name], check=True)
+    try:
+        with subprocess.Popen([ip, "netns", "exec", name, "cat"], stdin=subprocess.PIPE) as visitor:
+            there = Path(f"/proc/{visitor.pid}/root{root}/file")
+            until(lambda: Path(f"/proc/{visitor.pid}/comm").read_text() == "cat\n", 10, "the visitor is there")
+            disk.power_on()
+            root = disk.mount()
+            write(root / "file", SECTORS, sync=True)
+            assert there.read_bytes() == SECTORS
+            disk.unmount()
+            assert visitor.stdin is not None
+            visitor.stdin.close()
+    finally:
+        subprocess.run([ip, "netns", "delete", name], check=True)
 
 
 def test_a_forgotten_file_system_is_taken_down(tmp_path: Path) -> None:

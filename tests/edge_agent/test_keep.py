@@ -30,13 +30,17 @@ FACTS = SegmentFacts(
 class House:
     """A spool of 100 MB that somebody keeps, on a clock that a test moves."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, warn_s: float = 0) -> None:
         self.clock = FakeClock()
         self.spool = Spool(directory, quota_bytes=100 * MB, reserve_bytes=0, clock=self.clock)
         self.events: list[tuple[EventType, EventData]] = []
         self.rooms: list[Room] = []
         self.keep = Keep(
-            self.spool, self.clock, announce=lambda kind, data: self.events.append((kind, data)), show=self.rooms.append
+            self.spool,
+            self.clock,
+            announce=lambda kind, data: self.events.append((kind, data)),
+            show=self.rooms.append,
+            warn_s=warn_s,
         )
 
     def live(self, seconds: int, *, intake_bytes: int) -> None:
@@ -61,6 +65,20 @@ def test_the_forecast_tells_when_the_spool_is_full(tmp_path: Path) -> None:
     house.keep.run_once()
     assert forecast(house) is None, "the centre keeps pace"
     assert house.rooms[-1].stats.free_bytes == 100 * MB, "what the centre has is room"
+    house.spool.close()
+
+
+def test_a_spool_that_fills_up_is_announced_once_before_it_is_full(tmp_path: Path) -> None:
+    house = House(tmp_path, warn_s=60)
+    house.live(70, intake_bytes=MB)
+    ((kind, data),) = house.events
+    assert (kind, data.detail) == (EventType.SPOOL_FILLING, "full in 0.0 h")
+    assert data.from_at is not None
+    assert data.from_at.timestamp() * 1000 == pytest.approx(house.clock.now_ms() + 30_000, abs=3000)
+    while name := house.spool.next_unsent():
+        house.spool.mark_sent(name)
+    house.live(1, intake_bytes=0)
+    assert len(house.events) == 1
     house.spool.close()
 
 

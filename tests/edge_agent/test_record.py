@@ -77,6 +77,18 @@ def test_a_pause_shorter_than_that_is_a_hole_in_the_facts(tmp_path: Path) -> Non
     assert all(after.start_ms == name.end_ms for (name, *_), (after, *_) in pairwise(segments(spool)))
 
 
+def test_a_camera_whose_time_stamps_begin_anew_loses_nothing(tmp_path: Path) -> None:
+    """They have 32 bits, which last for 13 hours."""
+    spool = tmp_path / "spool"
+    wraps = camera(clips.make(clips.H264), tmp_path, options=["--wraps-in", "3"])
+    with wraps as real, recording(spool, url=real.url, segment_s=1) as recorder:
+        until(lambda: len(segments(spool)) >= 6, 40, "segments from before and after")
+    assert recorder.kinds() == []
+    assert {facts.session for _, facts, _ in segments(spool)} == {1}
+    assert not [hole for _, facts, _ in segments(spool) for hole in facts.holes]
+    assert all(after.start_ms == name.end_ms for (name, *_), (after, *_) in pairwise(segments(spool)))
+
+
 def test_a_camera_that_hangs_up_is_called_again(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     with camera(clips.make(clips.H264), tmp_path) as real, recording(spool, url=real.url, segment_s=1) as recorder:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.contract import ClockQuality, ItemKind, ItemName
-from edge_agent.core.eviction import Dropped, WhenFull, dropped, full_in_s, plan
-from edge_agent.core.shipping import FRESH_MS, Line
+from edge_agent.core.eviction import Alarm, Dropped, Excess, Locks, Span, WhenFull, dropped, full_in_s, plan
+from edge_agent.core.index import Index
+from edge_agent.core.shipping import FRESH_MS, Line, Order, Want, find
 
 
-def item(sequence: int, kind: ItemKind = ItemKind.SEGMENT, camera: str = "north") -> ItemName:
+def item(sequence: int, kind: ItemKind = ItemKind.SEGMENT, camera: str = "north", run: str = "000001test") -> ItemName:
     start_ms = sequence * 4000
-    return ItemName("000001test", sequence, kind, camera, start_ms, 4000, ClockQuality.SYNCED, "0" * 64)
+    return ItemName(run, sequence, kind, camera, start_ms, 4000, ClockQuality.SYNCED, "0" * 64)
 
 
 def test_what_is_fresh_goes_before_the_backlog_each_oldest_first() -> None:
@@ -63,7 +67,9 @@ def test_eviction_takes_the_least_that_is_enough_and_the_centres_first(
 ) -> None:
     shelves = [[(item(n), size) for n, size in enumerate(shelf)] for shelf in (sent, unsent)]
     quarantined = [(f"file{n}", size) for n, size in enumerate(refused)]
-    doomed = plan(excess, sent=shelves[0], quarantined=quarantined, unsent=shelves[1], when_full=when_full)
+    doomed = plan(
+        Excess(excess), sent=shelves[0], quarantined=quarantined, unsent=shelves[1], when_full=when_full, most=100
+    )
     freed = [*sent[: len(doomed.sent)], *refused[: len(doomed.quarantined)], *unsent[: len(doomed.unsent)]]
     assert doomed.sent == [name for name, _ in shelves[0]][: len(doomed.sent)], "not the oldest"
     assert doomed.unsent == [name for name, _ in shelves[1]][: len(doomed.unsent)], "not the oldest"
@@ -76,15 +82,114 @@ def test_eviction_takes_the_least_that_is_enough_and_the_centres_first(
 
 def test_events_stay_and_nothing_unsent_goes_if_the_operator_says_so() -> None:
     unsent = [(item(1, ItemKind.EVENT), 10), (item(2), 10)]
-    doomed = plan(15, sent=[], quarantined=[], unsent=unsent, when_full=WhenFull.DROP_OLDEST)
+    doomed = plan(Excess(15), sent=[], quarantined=[], unsent=unsent, when_full=WhenFull.DROP_OLDEST, most=9)
     assert doomed.unsent == [item(2)]
-    doomed = plan(15, sent=[], quarantined=[], unsent=unsent, when_full=WhenFull.STOP_RECORDING)
+    doomed = plan(Excess(15), sent=[], quarantined=[], unsent=unsent, when_full=WhenFull.STOP_RECORDING, most=9)
     assert doomed.unsent == []
+
+
+def test_what_is_locked_goes_after_all_else_and_nothing_goes_in_one_big_step() -> None:
+    for most in range(6):
+        doomed = plan(
+            Excess(1000),
+            sent=[(item(1), 10)],
+            quarantined=[],
+            unsent=[(item(2), 10)],
+            locked_sent=[(item(3), 10)],
+            locked_unsent=[(item(9, ItemKind.EVENT), 10), (item(4), 10)],
+            when_full=WhenFull.DROP_OLDEST,
+            most=most,
+        )
+        assert sorted(doomed.sent + doomed.unsent) == [item(n) for n in range(1, min(most, 4) + 1)]
+
+
+def test_files_may_be_short_though_bytes_are_not() -> None:
+    sent = [(item(n), 0) for n in range(9)]
+    doomed = plan(Excess(files=2), sent=sent, quarantined=[], unsent=[], when_full=WhenFull.DROP_OLDEST, most=9)
+    assert doomed.sent == [item(0), item(1)]
+
+
+spans = st.lists(st.builds(Span, st.sampled_from(["north", "south"]), st.integers(0, 40_000), st.integers(0, 40_000)))
+
+
+@given(spans, st.integers(0, 10), st.sampled_from(["north", "south"]))
+def test_a_lock_holds_what_reaches_into_it(spans: list[Span], number: int, camera: str) -> None:
+    name = item(number, camera=camera)
+    reaches = any(
+        span.camera == camera
+        and span.from_ms < name.end_ms
+        and span.to_ms > name.start_ms
+        and span.from_ms < span.to_ms
+        for span in spans
+    )
+    assert Locks(spans).hold(name) == reaches
+
+
+names = st.builds(
+    item,
+    st.integers(0, 20),
+    st.sampled_from(ItemKind),
+    st.sampled_from(["north", "a"]),
+    st.sampled_from(["000001test", "000000zzzz", "000002aaaa"]),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "pop", "walk", "reconsider"]), names, st.integers(0, 1 << 40))))
+def test_the_index_is_a_dictionary_in_order_whatever_happens(deeds: list[tuple[str, ItemName, int]]) -> None:
+    index, model = Index(), {}
+    for deed, name, size in deeds:
+        if deed == "add":
+            index[name] = model[name] = size
+        elif deed == "pop":
+            assert index.pop(name) == model.pop(name, None)
+        elif deed == "reconsider":
+            index.reconsider()
+        else:  # what stays is looked at once; what goes is found wherever it came since
+            doomed = list(index.candidates(lambda name: name.kind is ItemKind.EVENT))
+            assert {name for name, _ in doomed} == {name for name in model if name.kind is not ItemKind.EVENT}
+            for going, its_size in doomed:
+                assert index.pop(going) == model.pop(going) == its_size
+    assert dict(index.items()) == model
+    assert len(index) == len(model)
+    order = [(name.run, name.sequence) for name in index]
+    assert order == sorted(order)
+    assert list(reversed(index)) == list(index)[::-1]
+    assert all((name in index) == (name in model) for _, name, _ in deeds)
+    for _, name, size in deeds:
+        place, most = (name.run, name.sequence), size % 4
+        assert index.after(*place, most) == [other for other in index if (other.run, other.sequence) > place][:most]
+        assert index.at(*place) == next((other for other in index if (other.run, other.sequence) == place), None)
+
+
+def test_what_left_the_index_takes_no_room() -> None:
+    index = Index()
+    for number in range(5000):
+        index[item(number)] = number
+    for number in range(1, 4999):
+        assert index.pop(item(number)) == number
+    assert list(index.items()) == [(item(0), 0), (item(4999), 4999)]
+    assert len(index._runs["000001test"]._sizes) < 2100
+
+
+def test_the_alarm_is_given_once_until_there_is_much_time_again() -> None:
+    alarm, given = Alarm(100), []
+    for full_s, waits in ((500, True), (90, True), (80, True), (110, True), (90, True), (None, True), (90, True)):
+        before, alarm = alarm, alarm.after(full_s, waits=waits)
+        given.append(alarm.is_on and not before.is_on)
+    assert given == [False, True, False, False, False, False, False]
+    for full_s, waits in ((126, True), (None, False)):
+        assert not alarm.after(full_s, waits=waits).is_on
 
 
 def test_losses_are_told_per_camera_and_interval() -> None:
     names = [item(1), item(2), item(3, camera="south"), item(4, ItemKind.SNAPSHOT)]
-    assert dropped(names) == [Dropped("north", 4000, 12_000, 2), Dropped("south", 12_000, 16_000, 1)]
+    names.append(replace(item(1_000_000), clock=ClockQuality.UNSYNCED))
+    run, synced, unsynced = names[0].run, names[0].clock, ClockQuality.UNSYNCED
+    assert dropped(names) == [
+        Dropped(run, "north", synced, 4000, 12_000, 2),
+        Dropped(run, "south", synced, 12_000, 16_000, 1),
+        Dropped(run, "north", unsynced, 4_000_000_000, 4_000_004_000, 1),
+    ]
 
 
 def test_the_forecast_says_when_the_spool_is_full() -> None:
@@ -92,3 +197,66 @@ def test_the_forecast_says_when_the_spool_is_full() -> None:
     assert full_in_s(6000, 0, 10) is None
     assert full_in_s(6000, -100, 10) is None
     assert full_in_s(0, 0, 10) == 0
+
+
+# --- two lanes and what is wanted ---
+
+
+def taken(line: Line, now_ms: int = 0) -> list[int]:
+    """The backlog in the order in which it goes."""
+    order = []
+    while name := line.take_late(now_ms):
+        order.append(name.sequence)
+        line.leave(name)
+    return order
+
+
+def backlog(order: Order = Order.OLDEST) -> Line:
+    line = Line(order)
+    for number in range(1, 7):
+        line.join_backlog(item(number, camera="north" if number % 2 else "south"), 10)
+    return line
+
+
+def test_the_backlog_goes_from_the_end_that_the_operator_chose() -> None:
+    assert taken(backlog()) == [1, 2, 3, 4, 5, 6]
+    assert taken(backlog(Order.NEWEST)) == [6, 5, 4, 3, 2, 1]
+    assert [name.sequence for name, _ in backlog(Order.NEWEST).items()] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("order", "rest"), [(Order.OLDEST, [1, 2, 4, 6]), (Order.NEWEST, [6, 4, 2, 1])])
+def test_what_is_wanted_goes_ahead_of_both(order: Order, rest: list[int]) -> None:
+    """Also what reaches into the stretch by a little, and not what another camera saw."""
+    line, wants = backlog(order), [Want("north", 15_999, 20_001)]
+    line.found(find(wants, line.want(wants)))
+    assert taken(line) == [3, 5, *rest]
+
+
+def test_what_is_wanted_no_more_goes_in_its_turn() -> None:
+    line, wants = backlog(), [Want("south", 0, 100_000)]
+    line.found(find(wants, line.want(wants)))
+    assert line.want([]) == []
+    assert taken(line) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_joins_the_backlog_later_is_wanted_too() -> None:
+    line = backlog()
+    line.want([Want("north", 36_000, 40_000)])
+    line.join(item(9), 10, 0)
+    assert line.take_fresh(FRESH_MS) is None
+    assert taken(line) == [9, 1, 2, 3, 4, 5, 6]
+
+
+def test_what_one_has_taken_is_nobody_elses_until_it_is_released() -> None:
+    line = backlog()
+    line.join(item(9), 10, 0)
+    fresh, one, two = line.take_fresh(0), line.take_late(0), line.take_late(0)
+    assert (fresh, one, two) == (item(9), item(1), item(2, camera="south"))
+    assert line.take_fresh(FRESH_MS) is None, "it is on its way, however long that takes"
+    assert line.take_late(FRESH_MS) == item(3)
+    assert one is not None
+    line.release(one)
+    assert line.take_late(FRESH_MS) == one
+    assert one in line
+    assert line.leave(one) == 10
+    assert one not in line

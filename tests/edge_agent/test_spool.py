@@ -193,18 +193,26 @@ def test_damage_is_put_aside_and_never_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "writing" / f"{run}_00000009_segment_north_1_synced.part").write_bytes(
         OPEN_FILE.replace(b"avc1", b"\0\0\0\0").replace(b"trun", b"\0\0\0\0")
     )
+    (tmp_path / "writing" / f"{run}_00000010_segment_north_1_synced.part").write_bytes(
+        OPEN_FILE.replace(b"vide", b"soun")
+    )
+    late = bytearray(OPEN_FILE)
+    late[late.rindex(b"tfdt") + 8] = 1  # the last fragment begins in millions of years: more than a name can say
+    (tmp_path / "writing" / f"{run}_00000011_segment_north_1_synced.part").write_bytes(late)
     (tmp_path / "writing" / "strange.part").write_bytes(OPEN_FILE)
     (tmp_path / "writing" / "half.tmp").write_bytes(b"half")
     (tmp_path / "ready" / "README").write_bytes(b"hello")
     with opened(tmp_path) as spool:
         assert spool.next_unsent() is None
-        assert spool.stats().quarantined == 4
+        assert spool.stats().quarantined == 6
         assert not list((tmp_path / "writing").iterdir())
         reasons = sorted(path.read_text() for path in (tmp_path / "quarantine").glob("*.reason.txt"))
         assert any("it does not say what it is" in reason for reason in reasons)
         assert any("not an item" in reason for reason in reasons)
+        assert any("it holds no video" in reason for reason in reasons)
+        assert any("not an item name" in reason for reason in reasons)
     with opened(tmp_path) as spool:
-        assert spool.stats().quarantined == 4
+        assert spool.stats().quarantined == 6
 
 
 def test_an_item_that_the_centre_refuses_leaves_the_line(tmp_path: Path) -> None:
@@ -237,6 +245,62 @@ def test_room_is_made_by_dropping_what_the_centre_has_first(tmp_path: Path) -> N
         with pytest.raises(SpoolFull, match="is full"):
             spool.begin_segment("north", 1, SYNCED)
         spool.add(ItemKind.EVENT, None, 1, 0, SYNCED, b"explains it")
+
+
+def test_what_is_locked_goes_last_in_this_life_and_the_next(tmp_path: Path) -> None:
+    locked = [("north", 4000, 12_000)]
+    with opened(tmp_path) as spool:
+        names = [spool.add(ItemKind.SNAPSHOT, "north", n * 4000, 0, SYNCED, bytes([n]) * 1000) for n in range(5)]
+        spool.mark_sent(names[1])
+        spool.lock(locked)
+        assert spool.tend() == ""
+    with opened(tmp_path, quota_bytes=3500) as spool:
+        assert spool.make_room() == [names[0], names[3]], "neither 1, which the centre has, nor 2"
+    with opened(tmp_path, quota_bytes=1500) as spool:
+        assert spool.make_room() == [names[4]]
+        assert not list((tmp_path / "sent").iterdir())
+        spool.lock([])
+        assert spool.tend() == ""
+    with opened(tmp_path, quota_bytes=500) as spool:
+        assert spool.make_room() == [names[2]]
+
+
+def test_a_quota_that_was_lowered_is_kept_in_steps_and_recording_goes_on(tmp_path: Path) -> None:
+    with opened(tmp_path) as spool:
+        for number in range(300):
+            spool.mark_sent(spool.add(ItemKind.SNAPSHOT, "north", number, 0, SYNCED, bytes(100)))
+    with opened(tmp_path, quota_bytes=1000) as spool:
+        spool.begin_segment("north", 1, SYNCED).discard()
+        assert 200 < len(list((tmp_path / "sent").iterdir())) < 300, "one step, and the segment has its room"
+        while spool.stats().used_bytes > 1000:
+            spool.make_room()
+        assert len(list((tmp_path / "sent").iterdir())) <= 10
+
+
+def test_very_many_items_are_found_bit_by_bit_while_recording_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.spool._SCAN_STEP", 10)
+    monkeypatch.setattr("edge_agent.spool._FEW", 40)
+    with opened(tmp_path) as spool:
+        names = [spool.add(ItemKind.SNAPSHOT, "north", number, 0, SYNCED, b"x") for number in range(50)]
+        for name in names[:20]:
+            spool.mark_sent(name)
+    with opened(tmp_path) as spool:
+        assert not spool.scanned
+        fresh = begin(spool).commit(4000, finished())
+        assert spool.next_unsent() == fresh
+        spool.mark_sent(fresh)
+        while spool.stats().backlog_items < 30:
+            assert spool.tend() == ""
+        assert spool.stats().used_bytes == 50 + spool.stats().sent_bytes
+        for name in names[20:]:
+            assert spool.next_unsent() == name
+            spool.mark_sent(name)
+    note = tmp_path / "run.json"
+    note.unlink()
+    with opened(tmp_path) as spool:
+        assert spool.run > fresh.run, "by the names of what lies there"
 
 
 def test_a_place_that_cannot_hold_a_spool_is_told_with_what_to_do(tmp_path: Path) -> None:

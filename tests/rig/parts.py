@@ -24,7 +24,15 @@ PACKAGES: Final = Path(__file__).parents[2] / "scripts" / "debian-packages.txt"
 SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 """Debian's own interpreter: the GStreamer bindings live there and not in the virtual environment."""
 
-_VERSION_OPTION: Final = {"mosquitto": "-h", "ffmpeg": "-version", "ffprobe": "-version", "ip": "-V", "mkfs.ext4": "-V"}
+_VERSION_OPTION: Final = {
+    "mosquitto": "-h",
+    "ffmpeg": "-version",
+    "ffprobe": "-version",
+    "ip": "-V",
+    "tc": "-V",
+    "nginx": "-v",
+    "mkfs.ext4": "-V",
+}
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 

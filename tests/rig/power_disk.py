@@ -89,6 +89,10 @@ class PowerDisk:
             _run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image)
         self.mount_point.mkdir(exist_ok=True)
         _run("chattr", "+i", self.mount_point)
+        # Whoever enters a network namespace takes a copy of all mounts along, and would hold the disk for ever. Beneath
+        # a shared mount the copies follow: what we mount appears there, too, and what we unmount is gone.
+        _run("mount", "--bind", self.folder, self.folder)
+        _run("mount", "--make-shared", self.folder)
         with (self.folder / "disk.log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.rig.power_disk", self.folder],
@@ -376,6 +380,7 @@ class Device:
     def _lose_power(self, seed: int) -> None:
         if self._cut is not None:
             return
+        at_s = time.time()
         dice = random.Random(seed)
         share = dice.choice(_KEPT_SHARE)
         kept = lost = 0
@@ -391,7 +396,7 @@ class Device:
                     lost += 1
         self._cache.clear()
         self._armed = None
-        self._cut = Cut(time.time(), kept, lost)
+        self._cut = Cut(at_s, kept, lost)
 
 
 def _serve(folder: Path) -> None:
@@ -433,7 +438,7 @@ def _serve(folder: Path) -> None:
         # Whoever owned the disk is gone, perhaps without a word. Nothing may hang on a file system without a disk.
         with suppress(AssertionError):
             _take_down(folder)
-        subprocess.run(["fusermount3", "-u", "-z", fuse], check=False)
+        subprocess.run(["umount", "--lazy", folder], check=False)  # and with it our own mount, which is our end
 
     threading.Thread(target=listen, daemon=True).start()
     mfusepy.FUSE(Files(), str(fuse), foreground=True, direct_io=True)

@@ -3,9 +3,10 @@
 
 Run by the system's Python, which has Debian's GStreamer RTSP server:
 
-    /usr/bin/python3 rtsp_camera.py CLIP [--port 0] [--mounts 1] [--ledger FILE] [--first NUMBER]
+    /usr/bin/python3 rtsp_camera.py CLIP [--port 0] [--mounts 1] [--ledger FILE] [--first NUMBER] [--wraps-in SECONDS]
 
 CLIP is a folder made by `clips.py`. The first line on stdout is the URL; with several mounts they end in 1, 2, ….
+With `--wraps-in` the 32-bit time stamps of its packets begin anew that long after a session began.
 Words on stdin control it: `run`; `stall`, sessions stay open and nothing comes, frames are gone as on a real camera;
 `freeze`, the same picture for ever; `close`, it hangs up on everybody; `ask USER PASSWORD`, it lets nobody else in,
 and `admit`, everybody again; `skip SECONDS`, its clock jumps by so much, back if that is negative; `stop`. Each line
@@ -127,9 +128,10 @@ class Receiver:
 class Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
     """Makes the pipeline of a session: appsrc and payloader per stream of the clip."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, wraps_in_s: float | None) -> None:
         super().__init__()
         self._encoder = encoder
+        self._offset = "" if wraps_in_s is None else f"timestamp-offset={2**32 - round(wraps_in_s * 90_000)}"
         self.set_shared(True)
 
     def do_create_element(self, _url: object) -> Gst.Element:
@@ -138,9 +140,10 @@ class Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
             if stream is not None:
                 number = len(parts)
                 payload_type = 8 if stream["codec"] == "pcm_alaw" else 96 + number
+                offset = self._offset if name == "video" else ""
                 parts.append(
                     f'appsrc name={name} is-live=true format=time max-bytes=20000000 caps="{stream["caps"]}" '
-                    f"! {PAYLOAD[stream['codec']]} name=pay{number} pt={payload_type}"
+                    f"! {PAYLOAD[stream['codec']]} name=pay{number} pt={payload_type} {offset}"
                 )
         return Gst.parse_launch(f"( {' '.join(parts)} )")
 
@@ -156,7 +159,7 @@ def serve(options: argparse.Namespace) -> None:
     for number, path in enumerate(paths):
         ledger = options.ledger and (options.ledger if number == 0 else options.ledger.with_suffix(f".{number + 1}"))
         encoder = Encoder(options.clip, ledger, options.first)
-        factory = Factory(encoder)
+        factory = Factory(encoder, options.wraps_in)
         permissions = GstRtspServer.RTSPPermissions()
         for right in ("media.factory.access", "media.factory.construct"):
             permissions.add_permission_for_role("viewer", right, True)
@@ -215,6 +218,7 @@ def main() -> None:
     parser.add_argument("--mounts", type=int, default=1)
     parser.add_argument("--ledger", type=Path)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--wraps-in", type=float)
     serve(parser.parse_args())
 
 
