@@ -82,7 +82,7 @@ class PaceSettings(_Section):
     trunk_bytes_per_s: int = Field(
         0, ge=0, description="Bytes of footage per second that all sites together may bring to the centre; 0: no limit"
     )
-    reserve: float = Field(0.05, ge=0, le=0.9, description="Part of it that is left free for live footage to grow into")
+    reserve: float = Field(0.03, ge=0, le=0.9, description="Part of it that is left free for live footage to grow into")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 The threads, and why each is one:
     record CAMERA   one per camera: reading a stream blocks for as long as the camera is silent
     ship            an upload on a poor link takes minutes
-    backlog N       the backlog, which must not be in the way of what is fresh; two of them, so that one sends while the
-                    other waits for its receipt
+    backlog N       the backlog, which must not be in the way of what is fresh; three of them, so that one sends while
+                    others wait for their receipts
     compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
@@ -76,7 +76,7 @@ _DRAIN_S: Final = 1.0
 _SILENCE_S: Final = 1.5
 _COMMAND_S: Final = 30
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - what lies there is made for us alone, and refused when it is not ours
-_BACKLOGS: Final = ("backlog 1", "backlog 2")
+_BACKLOGS: Final = ("backlog 1", "backlog 2", "backlog 3")
 _IDLE_S: Final = 1.0
 _LONG_IDLE_S: Final = 30.0
 """What waits for the backlog is woken when there is one, and looks seldom by itself."""
@@ -161,9 +161,9 @@ class Agent:
             late.grant(wish)
             spool.want(tuple(map(Want.of, wish.wanted)))
             spool.lock(map(Want.of, wish.locked))
-            compared_ms = compare.proof.compared_ms
-            if wish.compared_since and (compared_ms is None or instant(compared_ms) < wish.compared_since):
-                compare.ask()
+            if wish.compared_since:
+                compare.ask_since(round(wish.compared_since.timestamp() * 1000))
+                crew.hurry("compare")
 
         bus = Bus(door, spool.run, clock, heed)
         announce = Journal(settings.site, spool, bus, clock).announce
@@ -184,7 +184,7 @@ class Agent:
             name: Ship(
                 lane,
                 spool,
-                Uplink(settings.centre, settings.site, modest=name in _BACKLOGS),
+                Uplink(settings.centre, settings.site, late.queue_ms if name in _BACKLOGS else None),
                 announce,
                 partial(crew.progress, name),
                 spool.run,

@@ -513,16 +513,12 @@ class Link(Message):
 
 
 class PaceLimit(StrEnum):
-    """What holds the backlog back."""
+    """What holds the backlog back, beside live footage: the cap or the hours in the site's settings, or the centre."""
 
     NONE = "none"
-    """Nothing but what live footage leaves of the link."""
     CAP = "cap"
-    """The cap in the settings of the site."""
     WINDOW = "window"
-    """It waits for the hours that the settings of the site give it."""
     GRANT = "grant"
-    """The pace that the centre granted."""
 
 
 class SpoolState(Message):
@@ -538,16 +534,15 @@ class SpoolState(Message):
     free_bytes: Annotated[int, Field(ge=0)]
     full_in_s: Annotated[float, Field(ge=0)] | None = None
     sent_bytes_per_s: Annotated[float, Field(ge=0)] = 0
-    """Of everything, over the last minute."""
     taken_bytes_per_s: Annotated[float, Field(ge=0)] = 0
-    """How fast new items come, over the last minute."""
+    """How fast new items come; like what is sent, over the last minute."""
     drain_eta_s: Annotated[float, Field(ge=0)] | None = None
     """When the backlog is gone if all goes on as in the last minute; null when it does not shrink."""
     pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
     """What the backlog may take; null when nothing but live footage limits it."""
     pace_limit: PaceLimit = PaceLimit.NONE
     compared_at: Instant | None = None
-    """When what the site believes delivered was last found at the centre, or put back into the line."""
+    """When the site last began to make sure that what it sent is at the centre, and came to the end."""
     detail: str = ""
     at: Instant
 
@@ -669,15 +664,13 @@ class Wish(Message):
     """What the centre would like of a site: a state to be in, never a command. The whole of it, each time anew."""
 
     pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
-    """What the backlog may take of the way to the centre; null when it need not be held back."""
+    """What the backlog may take of the way to the centre, until the next; after that the site's own settings hold."""
     pace_until: Instant | None = None
-    """Until when that holds; after it the site goes by its own settings."""
     wanted: _Stretches = ()
     """Footage that goes ahead of the rest of the backlog."""
     locked: _Stretches = ()
-    """Footage that goes last when room is short."""
+    """Footage that goes last when room is short. Below: since when both ends shall have compared what they hold."""
     compared_since: Instant | None = None
-    """Both ends shall have compared what they hold since that moment."""
     at: Instant
 
 
@@ -713,7 +706,6 @@ HOST: Final = Topic("host", Host, retained=True, qos=1, summary="How the mini PC
 EVENT: Final = Topic("event", Event, retained=False, qos=1, summary="What happened, as it happens")
 
 TOPICS: Final = (PRESENCE, INFO, POWER, LINK, SPOOL, CAMERA, HOST, EVENT)
-"""What a site says."""
 WISH: Final = Topic("wish", Wish, retained=True, qos=1, summary="What the centre would like of a site")
 """What a site is told. It writes none of it."""
 MAX_MESSAGE_BYTES: Final = 64 * 1024

@@ -33,7 +33,7 @@ from edge_agent.contract import (
 )
 from edge_agent.core.eviction import Excess, Locks, Span, WhenFull, is_expendable, plan
 from edge_agent.core.index import Index
-from edge_agent.core.shipping import Line, Order, Want, find
+from edge_agent.core.shipping import Line, Order, Want
 from edge_agent.core.status import PreviousRun, SpoolStats
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.place import (
@@ -66,10 +66,14 @@ _TAG: Final = string.ascii_lowercase + string.digits
 
 _SCAN_STEP: Final = 10_000
 """So many files are looked at in one go, which takes a moment."""
+_FEW: Final = 1000
+"""So many are known before anything else begins; of more even the list takes seconds to read from a cold disk."""
 _DROP_STEP, _DROP_STEPS = 64, 32
 """So many items are dropped in one go, and so often within one turn of keeping house."""
 _SPARE_FILES: Final = 16
 """A file system that can take so many files more, or fewer, is short of them."""
+_PAGE: Final = 1000
+"""So many items are looked through at once while everybody else waits."""
 _UNSHELVE_STEP: Final = 32
 _SPARE_MEMORY_BYTES: Final = 4 * 1024**2
 """Left free where the newest waits in memory, for the segments that are being written."""
@@ -430,10 +434,12 @@ class Spool:
             if not self._wants_are_news:
                 return
             self._wants_are_news = False
-            wants, backlog = self._wants, self._line.want(self._wants)
-        found = find(wants, backlog)
-        with self._lock:
-            self._line.found(found)
+            wants = self._wants
+            self._line.want(wants)
+        place = ("", -1) if wants else None
+        while place and wants is self._wants:
+            with self._lock:
+                place = self._line.look_for_wanted(place, _PAGE)
 
     def _next_sequence(self) -> int:
         with self._lock:
@@ -620,7 +626,8 @@ class Spool:
             self._evict()
             self._claim(disk)
         self._recover(disk)
-        self._scan_on()
+        if disk.holds_few(_FEW):
+            self._scan_on(to_the_end=True)
 
     def _claim(self, disk: Place) -> None:
         disk.probe()

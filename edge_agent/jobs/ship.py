@@ -59,7 +59,7 @@ class Gate(Protocol):
         """Seconds until it is worth asking again; 0 when an item may begin."""
         ...
 
-    def passage(self, progress: Callable[[], None]) -> AbstractContextManager[Callable[[int], int]]:
+    def passage(self, name: ItemName, progress: Callable[[], None], /) -> AbstractContextManager[Callable[[int], int]]:
         """An item goes through. Asked for so many bytes, it says in its own time how many of them may go at once."""
         ...
 
@@ -119,7 +119,7 @@ class Ship:
 
     def _send(self, name: ItemName) -> float:
         try:
-            with self._queue.open(name) as file, self._lane.gate.passage(self._progress) as admit:
+            with self._queue.open(name) as file, self._lane.gate.passage(name, self._progress) as admit:
                 self._centre.deliver(name, file, admit)
         except Rejected as error:
             return self._look_again(name, error)

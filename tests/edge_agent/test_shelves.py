@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edge_agent.contract import ClockQuality, ItemKind, ItemName
 from edge_agent.core.eviction import Alarm, Dropped, Excess, Locks, Span, WhenFull, dropped, full_in_s, plan
 from edge_agent.core.index import Index
-from edge_agent.core.shipping import FRESH_MS, Line, Order, Want, find
+from edge_agent.core.shipping import FRESH_MS, Line, Order, Want
 
 
 def item(sequence: int, kind: ItemKind = ItemKind.SEGMENT, camera: str = "north", run: str = "000001test") -> ItemName:
@@ -218,6 +218,12 @@ def backlog(order: Order = Order.OLDEST) -> Line:
     return line
 
 
+def look_through(line: Line) -> None:
+    place: tuple[str, int] | None = ("", -1)
+    while place:
+        place = line.look_for_wanted(place, 2)
+
+
 def test_the_backlog_goes_from_the_end_that_the_operator_chose() -> None:
     assert taken(backlog()) == [1, 2, 3, 4, 5, 6]
     assert taken(backlog(Order.NEWEST)) == [6, 5, 4, 3, 2, 1]
@@ -227,15 +233,17 @@ def test_the_backlog_goes_from_the_end_that_the_operator_chose() -> None:
 @pytest.mark.parametrize(("order", "rest"), [(Order.OLDEST, [1, 2, 4, 6]), (Order.NEWEST, [6, 4, 2, 1])])
 def test_what_is_wanted_goes_ahead_of_both(order: Order, rest: list[int]) -> None:
     """Also what reaches into the stretch by a little, and not what another camera saw."""
-    line, wants = backlog(order), [Want("north", 15_999, 20_001)]
-    line.found(find(wants, line.want(wants)))
+    line = backlog(order)
+    line.want([Want("north", 15_999, 20_001)])
+    look_through(line)
     assert taken(line) == [3, 5, *rest]
 
 
 def test_what_is_wanted_no_more_goes_in_its_turn() -> None:
-    line, wants = backlog(), [Want("south", 0, 100_000)]
-    line.found(find(wants, line.want(wants)))
-    assert line.want([]) == []
+    line = backlog()
+    line.want([Want("south", 0, 100_000)])
+    look_through(line)
+    line.want([])
     assert taken(line) == [1, 2, 3, 4, 5, 6]
 
 

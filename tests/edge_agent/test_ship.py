@@ -453,9 +453,24 @@ def test_a_centre_that_hung_up_on_an_idle_connection_is_called_again(centre: Cen
     assert len(centre.asked) == 2
 
 
-@pytest.mark.parametrize("modest", [False, True])
-def test_an_item_goes_in_slices_as_large_as_admitted(centre: Centre, modest: bool) -> None:
-    uplink = Uplink(CentreSettings(url=centre.url, token=SecretStr(TOKEN), timeout_s=1), "kota-lama", modest=modest)
+def test_a_file_that_cannot_be_read_to_its_end_is_no_trouble_of_the_link(centre: Centre, uplink: Uplink) -> None:
+    """A bad sector must not hold up the line as a broken link does."""
+
+    class Rotten(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 100_000:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    with pytest.raises(SpoolError, match="Input/output error"):
+        uplink.deliver(item(), Rotten(BODY), lambda most: min(most, 60_000))
+    deliver(uplink)
+    assert centre.asked[-1][2] == BODY
+
+
+@pytest.mark.parametrize("queue_ms", [None, lambda: 5])
+def test_an_item_goes_in_slices_as_large_as_admitted(centre: Centre, queue_ms: Callable[[], float] | None) -> None:
+    uplink = Uplink(CentreSettings(url=centre.url, token=SecretStr(TOKEN), timeout_s=1), "kota-lama", queue_ms)
     asked: list[int] = []
 
     def admit(most: int) -> int:
