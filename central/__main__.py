@@ -21,12 +21,16 @@ from central import app as centre
 from central import enrolment, history
 from central.core.completeness import day_start_ms
 from central.core.timeline import unix_ms
+from central.core.wishing import WishKind, WishRow
 from central.errors import CentralError, SettingsError
 from central.export import export as export_footage
-from central.settings import load
+from central.settings import Settings, load
+from central.store import SiteRow, Store
 from central.verify import DEEDS
 from central.verify import verify as check_archive
-from central.web.models import Completeness, CompletenessRow, Sites, Waiting
+from central.web.models import Completeness, CompletenessRow, Sites, Waiting, Wishes
+from central.wishes import WANTED_MS
+from edge_agent.contract import SpoolState
 
 cli = typer.Typer(
     help="Simpang's centre: it collects what the agents at the crossings record.",
@@ -40,9 +44,15 @@ Directory = Annotated[
     Path | None, typer.Option("--directory", help="Home of database, archive and broker files.", metavar="DIR")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Site = Annotated[str, typer.Argument(help="The site's id.")]
+Camera = Annotated[str, typer.Argument(help="The camera's id.")]
+From = Annotated[str, typer.Argument(metavar="FROM", help="Such as 2026-11-24T08:00 or 2026-11-24T01:00:00Z.")]
+To = Annotated[str, typer.Argument(metavar="TO", help="Likewise; without a zone, times are of settings.timezone.")]
 
 _EXIT_TROUBLE = 2
 _EXIT_FINDINGS = 4
+_WORTH_TELLING_S = 30
+"""Footage that has waited for less is on its way."""
 
 
 def main() -> None:
@@ -112,7 +122,6 @@ def sites(as_json: AsJson = False, config: Config = None, directory: Directory =
         return
     table = Table("site", "name", "presence", "supply", "link", "backlog", "cameras", "last word")
     for site in found.sites:
-        backlog = f"{site.spool.backlog_items} items, {site.spool.backlog_s:.0f} s" if site.spool else "-"
         recording = sum(camera.recording for camera in site.cameras)
         table.add_row(
             site.site,
@@ -120,7 +129,7 @@ def sites(as_json: AsJson = False, config: Config = None, directory: Directory =
             site.presence.state if site.presence else "never seen",
             site.power.supply if site.power else "-",
             ("up" if site.link.broken == "none" else f"{site.link.broken} broken") if site.link else "-",
-            backlog,
+            _backlog(site.spool) if site.spool else "-",
             f"{recording} of {len(site.cameras)} record" if site.cameras else "-",
             f"{site.seen_at:%F %T} UTC" if site.seen_at else "-",
         )
@@ -218,10 +227,10 @@ def verify(
 
 @cli.command()
 def export(
-    site: Annotated[str, typer.Argument(help="The site's id.")],
-    camera: Annotated[str, typer.Argument(help="The camera's id.")],
-    from_: Annotated[str, typer.Argument(metavar="FROM", help="Such as 2026-11-24T08:00 or 2026-11-24T01:00:00Z.")],
-    to: Annotated[str, typer.Argument(metavar="TO", help="Likewise; without a zone, times are of settings.timezone.")],
+    site: Site,
+    camera: Camera,
+    from_: From,
+    to: To,
     output: Annotated[Path, typer.Option("-o", "--output", help="The MP4 file to write.", metavar="FILE.mp4")],
     as_json: AsJson = False,
     config: Config = None,
@@ -229,10 +238,7 @@ def export(
 ) -> None:
     """Write one playable MP4 of an interval without re-encoding, and FILE.mp4.holes.json with what is missing."""
     settings = load(config, directory)
-    zone = ZoneInfo(settings.timezone)
-    from_ms, to_ms = unix_ms(_parse_time(from_, zone)), unix_ms(_parse_time(to, zone))
-    if from_ms >= to_ms:
-        raise SettingsError("TO is not after FROM", "swap them")
+    from_ms, to_ms = _interval(from_, to, settings)
     archive = centre.open_archive(settings)
     terminal = Console(stderr=True)
     with (
@@ -256,6 +262,99 @@ def export(
     else:
         missing_s = sum((hole.to_at - hole.from_at).total_seconds() for hole in done.holes)
         typer.echo(f"{output}: {done.duration_s:.1f} s of footage; {len(done.holes)} holes, {missing_s:.1f} s")
+
+
+@cli.command()
+def fetch(site: Site, camera: Camera, from_: From, to: To, config: Config = None, directory: Directory = None) -> None:
+    """Wish that footage of an interval comes ahead of the rest of the backlog, until it has come, or for seven days."""
+    _wish(WishKind.WANTED, site, camera, from_, to, load(config, directory))
+
+
+@cli.command()
+def lock(site: Site, camera: Camera, from_: From, to: To, config: Config = None, directory: Directory = None) -> None:
+    """Wish that the site drops footage of an interval last when its room is short, until it is unlocked."""
+    _wish(WishKind.LOCKED, site, camera, from_, to, load(config, directory))
+
+
+@cli.command()
+def unlock(site: Site, camera: Camera, from_: From, to: To, config: Config = None, directory: Directory = None) -> None:
+    """Take back the lock of that very interval."""
+    settings = load(config, directory)
+    from_ms, to_ms = _interval(from_, to, settings)
+    with closing(centre.open_store(settings)) as store:
+        if not store.drop_wishes([WishRow(site, WishKind.LOCKED, camera, from_ms, to_ms, 0, None)]):
+            raise SettingsError("there is no such lock", "`central wishes` lists them")
+
+
+@cli.command()
+def compare(
+    site: Annotated[str | None, typer.Argument(help="The site's id.")] = None,
+    everywhere: Annotated[bool, typer.Option("--all", help="Every site.")] = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Wish that a site compares what it holds with what is here; what either lacks is then sent, or explained."""
+    if (site is None) != everywhere:
+        raise SettingsError("compare takes a site or --all", "give one of them")
+    now_ms = _now_ms()
+    with closing(centre.open_store(load(config, directory))) as store:
+        for row in [_known(store, site)] if site is not None else store.sites():
+            store.add_wish(WishRow(row.site, WishKind.COMPARED, "", now_ms, now_ms, now_ms, None))
+
+
+@cli.command()
+def wishes(as_json: AsJson = False, config: Config = None, directory: Directory = None) -> None:
+    """List what is wished of the sites."""
+    settings = load(config, directory)
+    with closing(centre.open_store(settings)) as store:
+        found = Wishes.of(store.wishes())
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    zone = ZoneInfo(settings.timezone)
+    table = Table("site", "wish", "camera", "from", "to", "since", "expires")
+    for row in found.wishes:
+        moments = (row.from_at, row.to_at, row.made_at, row.expires_at)
+        when = (f"{moment.astimezone(zone):%F %T}" if moment else "" for moment in moments)
+        table.add_row(row.site, row.kind, row.camera or "", *when)
+    Console().print(table if found.wishes else "nothing is wished for")
+
+
+def _backlog(spool: SpoolState) -> str:
+    """What waits, when it is gone, and what holds it back."""
+    told = f"{spool.backlog_items} items, {spool.backlog_s:.0f} s"
+    if spool.backlog_s > _WORTH_TELLING_S:
+        told += f", gone in {_minutes(spool.drain_eta_s)} min" if spool.drain_eta_s is not None else ", does not shrink"
+        if spool.pace_bytes_per_s is not None:
+            told += f", {spool.pace_limit} {spool.pace_bytes_per_s / 1000:,.0f} kB/s"
+    return told
+
+
+def _wish(kind: WishKind, site: str, camera: str, from_: str, to: str, settings: Settings) -> None:
+    from_ms, to_ms = _interval(from_, to, settings)
+    now_ms = _now_ms()
+    with closing(centre.open_store(settings)) as store:
+        _known(store, site)
+        cameras = history.cameras(store, site)
+        if camera not in cameras:
+            raise SettingsError(f"{site} has no camera {camera}", f"it has: {', '.join(cameras) or 'none yet'}")
+        expires_ms = now_ms + WANTED_MS if kind is WishKind.WANTED else None
+        store.add_wish(WishRow(site, kind, camera, from_ms, to_ms, now_ms, expires_ms))
+
+
+def _known(store: Store, site: str) -> SiteRow:
+    row = store.site(site)
+    if row is None:
+        raise SettingsError(f"there is no site {site}", "`central sites` lists them")
+    return row
+
+
+def _interval(from_: str, to: str, settings: Settings) -> tuple[int, int]:
+    zone = ZoneInfo(settings.timezone)
+    from_ms, to_ms = unix_ms(_parse_time(from_, zone)), unix_ms(_parse_time(to, zone))
+    if from_ms >= to_ms:
+        raise SettingsError("TO is not after FROM", "swap them")
+    return from_ms, to_ms
 
 
 def _waiting_table(sites: list[Waiting]) -> Table:

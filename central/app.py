@@ -33,6 +33,7 @@ from central.subscriber import Subscriber
 from central.web import pages
 from central.web.api import Console, create_app
 from central.web.stream import Changes
+from central.wishes import Wishes
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def serve(settings: Settings) -> None:
         store = open_store(settings)
         cleanup.callback(store.close)
         archive = open_archive(settings)
+        archive.sweep()
         roll = Roll(store)
         roll.refresh()
         agent_socket = _listen("agent_listen", settings.agent_listen, cleanup)
@@ -97,6 +99,9 @@ def serve(settings: Settings) -> None:
         subscriber = Subscriber(store, broker.address, settings.broker.prefix, lambda: roll.sites, changes.mark)
         subscriber.start()
         cleanup.callback(subscriber.stop)
+        wishes = Wishes(store, settings.pace, lambda: roll.sites, subscriber.tell)
+        wishes.start()
+        cleanup.callback(wishes.stop)
         console = Console(store, archive, changes, ZoneInfo(settings.timezone))
         console_app = create_app(console)
         pages.mount(console_app)
@@ -117,7 +122,7 @@ def serve(settings: Settings) -> None:
             before, trouble = trouble, _look(roll, broker, changes) or _forget(store, settings.history_days)
             if trouble != before:
                 _log.error("%s", trouble or "store and broker are well again")
-            if not (ingest.alive and subscriber.alive and all(door.alive for door in doors)):
+            if not (ingest.alive and subscriber.alive and wishes.alive and all(door.alive for door in doors)):
                 raise RuntimeError("a thread of the centre has ended")
     _log.info("stopped")
 

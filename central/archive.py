@@ -6,8 +6,10 @@ What `put` has written when it returns survives a power cut of this machine (loc
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,6 +25,7 @@ from central.settings import S3Settings
 _FOLDERS_REMEMBERED: Final = 4096
 _WALKED_AT_ONCE: Final = 1000
 _ASIDE: Final = "quarantine/"
+_DRAFTS: Final = "drafts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,41 @@ class Archive:
             free_bytes = shutil.disk_usage(self._folder).free
             if free_bytes < self._reserve_bytes + len(data):
                 raise NoRoom(f"the archive disk has {free_bytes} bytes left, {self._reserve_bytes} are kept free")
-            obstore.put(self._objects, key, data, use_multipart=False)
-            self._settle(self._folder / key)
+            self._place(self._folder, key, data)
         except (BaseError, OSError) as error:
             raise ArchiveDown(f"the archive does not take {key}: {_reason(error)}") from error
 
+    def sweep(self) -> None:
+        """What a centre before this one had half-written when its power went is gone; for the one that serves."""
+        if self._folder is None:
+            return
+        try:
+            for draft in (self._folder / _DRAFTS).glob("*"):
+                draft.unlink()
+        except OSError as error:
+            raise ArchiveDown(f"the archive cannot be swept: {_reason(error)}") from error
+
+    def _place(self, folder: Path, key: str, data: bytes | bytearray) -> None:
+        """Written aside, then named, then flushed: obstore does not flush, and leaves its drafts among the objects."""
+        path = folder / key
+        # What ends in # and a number is in no listing of obstore.
+        draft = folder / _DRAFTS / f"{secrets.token_hex(8)}#0"
+        for parent in (draft.parent, path.parent):
+            parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                draft.rename(path)
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
+        self._settle(path)
+
     def _settle(self, path: Path) -> None:
-        """Flush the file, its folder and, where that is new, the folders above: obstore leaves that to the kernel."""
-        _fsync(path)
+        """Flush the folder of an object and, where that is new, the folders above."""
         for folder in path.parents:
             _fsync(folder)
             if folder in self._durable_folders or folder == self._folder:

@@ -93,7 +93,7 @@ class _Passwords:
         self.path = directory / "passwords"
         self.centre = secrets.token_urlsafe(32)
         reader_file = directory / f"{READER}.password"
-        if not reader_file.exists():
+        if not (reader_file.exists() and reader_file.read_text().strip()):
             _write(reader_file, secrets.token_urlsafe(12) + "\n")
         self._fixed = [
             f"{CENTRE}:{broker_hash(self.centre)}",
@@ -105,11 +105,16 @@ class _Passwords:
 
 
 def _write(path: Path, text: str) -> None:
-    """The file holds the text, readable by us only; whoever reads it sees the old or the new, never a half."""
+    """The file holds the text, readable by us only; whoever reads it sees the old or the new, never a half.
+
+    Nor after a power cut, which would leave an empty file without the flush: a reader without a password.
+    """
     draft = path.with_name(path.name + ".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
 
 

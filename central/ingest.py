@@ -159,10 +159,18 @@ def sheet_of(site: str, name: ItemName, data: bytes | bytearray, key: str, store
         length=len(data),
         **checked.columns,
     )
-    return Sheet(
-        row,
-        events=[EventRow.of(site, checked.event, stored_ms)] if checked.event else [],
-        samples=list(rows_of(site, name, checked.batch, stored_ms)) if checked.batch else [],
+    events = [EventRow.of(site, checked.event, stored_ms)] if checked.event else []
+    samples = list(rows_of(site, name, checked.batch, stored_ms)) if checked.batch else []
+    return Sheet(row, events, samples)
+
+
+def tabulate(sheets: Iterable[Sheet]) -> tuple[list[ItemRow], list[EventRow], list[SampleRow]]:
+    """The rows of all of them, table by table."""
+    sheets = list(sheets)
+    return (
+        [sheet.row for sheet in sheets],
+        [event for sheet in sheets for event in sheet.events],
+        [sample for sheet in sheets for sample in sheet.samples],
     )
 
 
@@ -202,13 +210,8 @@ class Clerk:
                 waiting.append(self._queue.get())
             batch = [filing for filing in waiting if filing is not None]
             ended = len(batch) < len(waiting)
-            sheets = [sheet for sheet, _ in batch]
             try:
-                filed = self._store.add_items(
-                    [sheet.row for sheet in sheets],
-                    [event for sheet in sheets for event in sheet.events],
-                    [sample for sheet in sheets for sample in sheet.samples],
-                )
+                filed = self._store.add_items(*tabulate(sheet for sheet, _ in batch))
             except StoreDown as error:
                 for _, future in batch:
                     future.set_exception(error)
@@ -368,25 +371,25 @@ class Ingest:
         return row, new
 
     def _stored(self, site: str, name: ItemName, chunks: list[bytes]) -> ItemRow | Sheet:
-        """What stands under the identity already, else the rows of the item, whose object is now stored."""
+        """What stands under the identity and is not lost, else the rows of the item, whose object is now stored."""
         # Here and not as it arrives: it would hold up all the others who are sending.
         data = b"".join(chunks)
         if hashlib.sha256(data).hexdigest() != name.sha256:
             raise _Refusal(400, "the body does not have the hash in the name")
-        row = self._store.item(site, name.run, name.sequence)
-        if row is not None and (row.lost_ms is None or row.sha256 != name.sha256):
-            return row
+        stored = self._store.item(site, name.run, name.sequence)
+        if stored is not None and (stored.lost_ms is None or stored.sha256 != name.sha256):
+            return stored
         return self._archived(site, name, data)
 
     def _archived(self, site: str, name: ItemName, data: bytes) -> Sheet:
         """The rows of an item whose object is stored."""
         stored_ms = time.time_ns() // 1_000_000
         key = f"{instant(stored_ms):%Y/%m/%d}/{site}/{name.camera}/{name}"
-        sheet = _understood(
+        filed = _understood(
             lambda body: sheet_of(site, name, body, key, stored_ms), data, "the body is not what its name says"
         )
         self._archive.put(key, data)
-        return sheet
+        return filed
 
 
 async def _healthy(_request: Request) -> Response:

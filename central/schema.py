@@ -120,6 +120,20 @@ states = Table(
     PrimaryKeyConstraint("site", "topic", "camera"),
 )
 
+wishes = Table(
+    "wishes",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=True),
+    Column("site", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("camera", String(32), nullable=False),  # empty where the wish is about the whole site
+    Column("from_ms", BigInteger, nullable=False),
+    Column("to_ms", BigInteger, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Index("wishes_identity", "site", "kind", "camera", "from_ms", "to_ms", unique=True),
+)
+
 samples = Table(
     "samples",
     metadata,

@@ -69,10 +69,20 @@ class BrokerSettings(_Section):
     port: int = Field(1883, ge=1, le=65535, description="Its port")
     username: str | None = Field(
         None,
-        description="The centre's user at the external broker; it must be allowed to read everything below the prefix",
+        description="The centre's user at the external broker; it must be allowed to read everything below the prefix, "
+        "and to write each site's `wish`",
     )
     password: SecretStr | None = Field(None, description="Its password")
     prefix: str = Field(DEFAULT_PREFIX, pattern=r"^[^/#+\s]+(/[^/#+\s]+)*$", description="What topics begin with")
+
+
+class PaceSettings(_Section):
+    """How sites that come back at once share the trunk to the centre. Live footage is never held back."""
+
+    trunk_bytes_per_s: int = Field(
+        0, ge=0, description="Bytes of footage per second that all sites together may bring to the centre; 0: no limit"
+    )
+    reserve: float = Field(0.03, ge=0, le=0.9, description="Part of it that is left free for live footage to grow into")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,7 @@ class Settings(BaseSettings):
     )
     s3: S3Settings = S3Settings()
     broker: BrokerSettings = BrokerSettings()
+    pace: PaceSettings = PaceSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -30,9 +30,10 @@ from sqlalchemy.exc import (
 from central import telemetry
 from central.core.dating import Dating
 from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
+from central.core.wishing import WishKind, WishRow
 from central.dating import RunClock, bring_to_date, learn
 from central.errors import SettingsError, StoreDown
-from central.schema import events, items, sites, states
+from central.schema import events, items, sites, states, wishes
 from central.telemetry import Point, SampleRow
 from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
@@ -270,8 +271,8 @@ class Store:
     ) -> list[tuple[ItemRow, bool]]:
         """What stands under the identity of each row, and whether it is that row, new. Durable on return.
 
-        A row that was lost is replaced by the one with the same bytes. The events and samples are added too, where
-        they are new.
+        A row that was lost is replaced by the one with the same bytes. The events and samples are added too, where they
+        are new.
         """
         if not rows:
             return []
@@ -480,13 +481,46 @@ class Store:
             )
             telemetry.add(connection, self._insert, with_samples)
 
-    def states(self, site: str | None = None) -> list[StateRow]:
-        """The latest state messages, of one site or of all."""
+    def states(self, site: str | None = None, topics: Iterable[str] | None = None) -> list[StateRow]:
+        """The latest state messages, of one site or of all, of some topics or of all."""
         query = sa.select(states).order_by(states.c.site, states.c.topic, states.c.camera)
         if site is not None:
             query = query.where(states.c.site == site)
+        if topics is not None:
+            query = query.where(states.c.topic.in_(list(topics)))
         with self._read() as connection:
             return [StateRow(**row) for row in connection.execute(query).mappings()]
+
+    # --- wishes ---
+
+    def add_wish(self, row: WishRow) -> None:
+        """It stands; where it stood already, with its new dates. Of the kind COMPARED a site has one, the latest."""
+        with self._write() as connection:
+            if row.kind is WishKind.COMPARED:
+                connection.execute(sa.delete(wishes).where(wishes.c.site == row.site, wishes.c.kind == row.kind))
+            statement = self._insert(wishes).values(asdict(row))
+            update = {"made_ms": row.made_ms, "expires_ms": row.expires_ms}
+            identity = ["site", "kind", "camera", "from_ms", "to_ms"]
+            connection.execute(statement.on_conflict_do_update(index_elements=identity, set_=update))
+
+    def drop_wishes(self, rows: Iterable[WishRow]) -> int:
+        """They stand no more; how many of them did."""
+        dropped = 0
+        with self._write() as connection:
+            for row in rows:
+                same = (wishes.c[name] == getattr(row, name) for name in ("site", "kind", "camera", "from_ms", "to_ms"))
+                dropped += connection.execute(sa.delete(wishes).where(*same)).rowcount
+        return dropped
+
+    def wishes(self) -> list[WishRow]:
+        """All that stand, the oldest first."""
+        query = sa.select(wishes).order_by(wishes.c.id)
+        with self._read() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [
+            WishRow(kind=WishKind(row.pop("kind")), **{key: value for key, value in row.items() if key != "id"})
+            for row in rows
+        ]
 
     # --- samples ---
 

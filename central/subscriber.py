@@ -1,4 +1,5 @@
-"""The now lane's reader: takes the state and the events of all sites from the broker into the store.
+"""The now lane's reader: takes the state and the events of all sites from the broker into the store. On the same
+connection it says what the sites are told.
 
 One thread talks to the broker, one writes to the database. Between them lies the newest message of each topic, so that
 a slow database costs neither the newest state nor memory. Nothing here is the only copy: state is retained at the
@@ -29,10 +30,12 @@ from central.store import EventRow, StateRow
 from central.telemetry import SampleRow, said_at_ms
 from edge_agent.contract import (
     MAX_MESSAGE_BYTES,
+    WISH,
     CameraState,
     Event,
     Presence,
     PresenceState,
+    Wish,
     parse_topic,
 )
 
@@ -94,6 +97,8 @@ class Subscriber:
         self._topics = Counter(site for site, _, _ in self._latest)
         self._states: dict[_Key, StateRow] = {}
         self._events: deque[EventRow] = deque(maxlen=_EVENTS_WAITING)
+        self._wishes: dict[str, bytes] = {}
+        self._untold: dict[str, bytes] = {}
         self._samples: deque[SampleRow] = deque(maxlen=_SAMPLES_WAITING)
         self.rejected: Counter[str] = Counter()
         self._said_s: dict[str, float] = {}
@@ -122,6 +127,12 @@ class Subscriber:
         """Whether both threads run; a dead one is a bug."""
         return all(thread.is_alive() for thread in self._threads)
 
+    def tell(self, site: str, wish: Wish) -> None:
+        """The wish is retained for the site, soon and after each reconnection; from any thread, at once."""
+        topic, body = WISH.path(self._prefix, site), wish.to_json()
+        self._wishes[topic] = body
+        self._untold[topic] = body
+
     # --- the broker's side ---
 
     def _read(self) -> None:
@@ -143,6 +154,7 @@ class Subscriber:
             answers.append(reason)
             if not reason.is_failure:
                 client.subscribe(f"{self._prefix}/+/#", qos=1)
+                self._untold = dict(self._wishes)
                 self.connected.set()
 
         client = Client(CallbackAPIVersion.VERSION2, protocol=self._version, reconnect_on_failure=False)
@@ -155,6 +167,9 @@ class Subscriber:
             while not self._stop.is_set() and (answers or time.monotonic() < deadline_s):
                 if client.loop(0.5) != MQTT_ERR_SUCCESS:
                     break
+                while self._untold and self.connected.is_set():
+                    topic, body = self._untold.popitem()
+                    client.publish(topic, body, qos=1, retain=True)
             client.disconnect()
         except _BROKEN as error:
             return str(error) or type(error).__name__
@@ -171,8 +186,8 @@ class Subscriber:
 
     def take(self, topic: str, payload: bytes, *, retained: bool) -> None:
         """Keep the message for the store, or count why not."""
-        if not payload:
-            return  # somebody cleared a retained message
+        if not payload or topic.endswith(f"/{WISH.group}"):
+            return  # somebody cleared a retained message; or we hear ourselves
         try:
             self._take(topic, payload, retained=retained)
         except _Reject as reason:

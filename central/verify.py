@@ -16,7 +16,7 @@ from typing import Final
 
 from central.archive import Archive, Stored
 from central.errors import ArchiveDown, NothingThere
-from central.ingest import Sheet, sheet_of
+from central.ingest import Sheet, sheet_of, tabulate
 from central.store import ItemRow, Store
 from edge_agent.contract import ItemName
 
@@ -143,11 +143,7 @@ class _Check:
             else:
                 self._second(stored, site, name, row)
         if self._filing:
-            self._store.add_items(
-                [sheet.row for sheet in self._filing],
-                [event for sheet in self._filing for event in sheet.events],
-                [sample for sheet in self._filing for sample in sheet.samples],
-            )
+            self._store.add_items(*tabulate(self._filing))
             self._filing.clear()
         self.verdict.objects += len(some)
         self._tell()
@@ -178,15 +174,15 @@ class _Check:
         """An object without a row."""
         if site not in self._sites:
             self.verdict.note(Finding.FOREIGN, stored.key)
-        elif sheet := self._item(stored, site, name):
-            self._file(Finding.UNFILED, sheet)
+        elif filing := self._item(stored, site, name):
+            self._file(Finding.UNFILED, filing)
         else:
             self._stray(stored.key)
 
     def _second(self, stored: Stored, site: str, name: ItemName, row: ItemRow) -> None:
         """An object of an item whose row names another one."""
-        sheet = self._item(stored, site, name) if row.sha256 == name.sha256 else None
-        if sheet is None:
+        filing = self._item(stored, site, name) if row.sha256 == name.sha256 else None
+        if filing is None:
             self._stray(stored.key)
         elif row.lost_ms is None and self._is_whole(row):
             self.verdict.note(Finding.DUPLICATE, stored.key)
@@ -198,7 +194,7 @@ class _Check:
                 if self._archive.size(row.object) is not None:
                     self._archive.put_aside(row.object)
                 self._store.mark_lost([(site, name.run, name.sequence)], self._now_ms)
-            self._file(Finding.FOUND, sheet)
+            self._file(Finding.FOUND, filing)
 
     def _item(self, stored: Stored, site: str, name: ItemName) -> Sheet | None:
         """The rows of an object that is a whole item; None when it is not."""
@@ -217,10 +213,10 @@ class _Check:
             return False
         return hashlib.sha256(data).hexdigest() == row.sha256
 
-    def _file(self, finding: Finding, sheet: Sheet) -> None:
-        self.verdict.note(finding, sheet.row.object)
+    def _file(self, finding: Finding, filing: Sheet) -> None:
+        self.verdict.note(finding, filing.row.object)
         if self._repair:
-            self._filing.append(sheet)
+            self._filing.append(filing)
 
     def _stray(self, key: str) -> None:
         self.verdict.note(Finding.STRAY, key)

@@ -3,6 +3,8 @@
 The threads, and why each is one:
     record CAMERA   one per camera: reading a stream blocks for as long as the camera is silent
     ship            an upload on a poor link takes minutes
+    backlog N       the backlog, which must not be in the way of what is fresh; three of them, so that one sends while
+                    others wait for their receipts
     compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
@@ -33,11 +35,15 @@ from edge_agent.bus import Bus, Door
 from edge_agent.camera import open_source
 from edge_agent.camera.lines import Lines
 from edge_agent.contract import CameraState, EventData, EventType, Info, LossCause, PresenceState, SpoolState, instant
+from edge_agent.core.drain import Drain
 from edge_agent.core.energy import StopRule, may_start
 from edge_agent.core.eviction import WhenFull
+from edge_agent.core.pace import Limits, parse_window
 from edge_agent.core.report import camera_state, spool_state
+from edge_agent.core.shipping import Order, Want
 from edge_agent.crew import Crew
 from edge_agent.errors import SpoolError
+from edge_agent.gates import FreshGate, LateGate
 from edge_agent.host import HostProbe
 from edge_agent.jobs.compare import Compare
 from edge_agent.jobs.guard import Guard, look
@@ -45,7 +51,7 @@ from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.probe import Look, Probe
 from edge_agent.jobs.record import Record
 from edge_agent.jobs.report import Report
-from edge_agent.jobs.ship import Ship
+from edge_agent.jobs.ship import Lane, Ship
 from edge_agent.journal import Journal
 from edge_agent.power import PatientSource
 from edge_agent.probe import WayProbe
@@ -56,7 +62,7 @@ from edge_agent.uplink import Uplink
 
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
-    from edge_agent.contract import Message
+    from edge_agent.contract import Message, Wish
     from edge_agent.core.status import CameraStatus, Room
     from edge_agent.settings import Settings
 
@@ -70,6 +76,10 @@ _DRAIN_S: Final = 1.0
 _SILENCE_S: Final = 1.5
 _COMMAND_S: Final = 30
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - what lies there is made for us alone, and refused when it is not ours
+_BACKLOGS: Final = ("backlog 1", "backlog 2", "backlog 3")
+_IDLE_S: Final = 1.0
+_LONG_IDLE_S: Final = 30.0
+"""What waits for the backlog is woken when there is one, and looks seldom by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ class Agent:
             reserve_bytes=settings.reserve_bytes,
             clock=self._clock,
             when_full=WhenFull(settings.when_full),
+            order=Order(self._settings.ship.backlog_order),
             mount=settings.mount,
             memory=_memory_of(settings.directory) if settings.memory_bytes else None,
             memory_bytes=settings.memory_bytes,
@@ -142,9 +153,20 @@ class Agent:
     def _live(self, spool: Spool, power: PatientSource) -> None:
         settings, clock, crew, board = self._settings, self._clock, self._crew, self._board
         door = Door(settings.broker, settings.site, settings.centre.token.get_secret_value())
-        bus = Bus(door, spool.run, clock)
+        fresh = FreshGate(clock)
+        limits = Limits(settings.ship.backlog_bytes_per_s, parse_window(settings.ship.backlog_window))
+        late = LateGate(fresh, limits, clock)
+
+        def heed(wish: Wish) -> None:
+            late.grant(wish)
+            spool.want(tuple(map(Want.of, wish.wanted)))
+            spool.lock(map(Want.of, wish.locked))
+            compared_ms = compare.proof.compared_ms
+            if wish.compared_since and (compared_ms is None or instant(compared_ms) < wish.compared_since):
+                compare.ask()
+
+        bus = Bus(door, spool.run, clock, heed)
         announce = Journal(settings.site, spool, bus, clock).announce
-        uplink = Uplink(settings.centre, settings.site)
         previous = spool.previous
         announce(
             EventType.AGENT_STARTED,
@@ -156,15 +178,30 @@ class Agent:
         )
         board.post("info", self._info(spool.run))
 
-        ship = Ship(spool, uplink, announce, partial(crew.progress, "ship"), spool.run, clock)
+        lanes = {"ship": Lane(spool.take_fresh, spool.arrived, _IDLE_S, fresh)}
+        lanes |= dict.fromkeys(_BACKLOGS, Lane(spool.take_late, spool.late, _LONG_IDLE_S, late))
+        ships = {
+            name: Ship(
+                lane,
+                spool,
+                Uplink(settings.centre, settings.site, late.queue_ms if name in _BACKLOGS else None),
+                announce,
+                partial(crew.progress, name),
+                spool.run,
+                clock,
+            )
+            for name, lane in lanes.items()
+        }
+
         way = WayProbe(settings.centre.address, settings.link.interface)
         compare = Compare(spool, Uplink(settings.centre, settings.site), announce, clock)
 
-        def reconnect() -> None:
+        def reopened() -> None:
+            fresh.hope()
             compare.ask()
-            crew.hurry("ship", "bus", "compare")
+            crew.hurry("bus", "compare", *ships)
 
-        far = Look(way, settings.link.probe_s, on_open=reconnect)
+        far = Look(way, settings.link.probe_s, on_open=reopened)
         report = Report(
             board,
             bus.state,
@@ -176,7 +213,7 @@ class Agent:
             clock,
         )
         flat = partial(self.end, LossCause.POWER)
-        show_room = self._show_room(ship, compare)
+        show_room = self._show_room(late, compare)
         keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         eye = Eye()
         began = previous.cause if previous else None
@@ -203,7 +240,8 @@ class Agent:
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
         crew.hire("report", report)
         silence = threading.Event()
-        crew.hire("ship", ship, silence)
+        for name, ship in ships.items():
+            crew.hire(name, ship, silence)
         crew.hire("compare", compare, silence)
         crew.hire("bus", bus, silence)
 
@@ -211,7 +249,7 @@ class Agent:
         log.info("run %s of site %s with %d cameras", spool.run, settings.site, len(settings.cameras))
         self._watch(lines)
         notify("STOPPING=1")
-        self._finish(spool, announce, report, ship, bus, silence)
+        self._finish(spool, announce, report, ships["ship"], bus, silence)
 
     def _watch(self, lines: Lines) -> None:
         """The watchdog is fed while every thread gets on; a dead camera or link stops none of them."""
@@ -247,9 +285,10 @@ class Agent:
                 log.error("%s", error)
         # What was just recorded goes out, if items were going out anyway.
         until_ms = self._clock.monotonic_ms() + _DRAIN_S * 1000
-        while ship.bytes_per_s and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
+        while ship.flows and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
             self._clock.wait(silence, 0.1)
         silence.set()
+        spool.late.set()
         late = self._crew.join(_SILENCE_S)
         if ending and "bus" not in late:
             asleep = ending.cause is LossCause.POWER
@@ -284,14 +323,12 @@ class Agent:
     def _show_camera(self, status: CameraStatus) -> None:
         self._board.post(f"camera/{status.camera}", camera_state(status, self._clock.now_ms()))
 
-    def _show_room(self, ship: Ship, compare: Compare) -> Callable[[Room], None]:
-        begun_ms = self._clock.monotonic_ms()
+    def _show_room(self, gate: LateGate, compare: Compare) -> Callable[[Room], None]:
+        drain = Drain()
 
         def show(room: Room) -> None:
-            lived_s = max(1.0, (self._clock.monotonic_ms() - begun_ms) / 1000)
-            taken_bytes_per_s = room.stats.taken_bytes / lived_s
-            now_ms = self._clock.now_ms()
-            state = spool_state(room, compare.proof, ship.bytes_per_s, taken_bytes_per_s, now_ms)
+            flow = drain.see(room.stats, self._clock.monotonic_ms())
+            state = spool_state(room, compare.proof, flow, gate.allowance(), self._clock.now_ms())
             self._board.post("spool", state)
 
         return show

@@ -1,4 +1,5 @@
-"""The now lane: an MQTT connection that tells the latest state and never holds up whoever has news.
+"""The now lane: an MQTT connection that tells the latest state and never holds up whoever has news; and the wish lane:
+what the centre would like comes the same way.
 
 All of paho runs in the one thread that calls `run_once`; other threads leave their messages in a dictionary (state:
 the latest wins) or a short queue (events; the spool has them, too). Each connection is a new client, so nothing stale
@@ -23,14 +24,16 @@ from typing import TYPE_CHECKING, Final
 from paho.mqtt import MQTTException
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from pydantic import ValidationError
 
-from edge_agent.contract import EVENT, PRESENCE, Presence, PresenceState, Reach, instant
+from edge_agent.contract import EVENT, PRESENCE, WISH, Presence, PresenceState, Reach, Wish, instant
 from edge_agent.core.backoff import delay_s, is_told
 from edge_agent.errors import LinkError, Refused, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from paho.mqtt.client import MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
 
     from edge_agent.clock import Clock
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVENTS: Final = 200
+_WISHES: Final = 20
 _TURN_S: Final = 1.0
 _HANDSHAKE_S: Final = 3.0
 _FAREWELL_S: Final = 2.0
@@ -76,6 +80,7 @@ class _Ledger:
     def __init__(self) -> None:
         self.answer: ReasonCode | None = None
         self.unacknowledged = self.denied = 0
+        self.heard: deque[bytes] = deque(maxlen=_WISHES)
 
     def on_connect(self, _client: object, _data: object, _flags: object, answer: ReasonCode, _more: object) -> None:
         self.answer = answer
@@ -83,6 +88,9 @@ class _Ledger:
     def on_publish(self, _client: object, _data: object, _mid: object, answer: ReasonCode, _more: object) -> None:
         self.unacknowledged -= 1
         self.denied += answer.is_failure
+
+    def on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
+        self.heard.append(bytes(message.payload))
 
 
 class Session:
@@ -96,6 +104,7 @@ class Session:
         self._client.username_pw_set(door.site, door.token)
         self._client.on_connect = self.ledger.on_connect
         self._client.on_publish = self.ledger.on_publish
+        self._client.on_message = self.ledger.on_message
         if will is not None:
             self._client.will_set(*will, qos=1, retain=True)
         broker = door.settings
@@ -127,6 +136,10 @@ class Session:
         """Hand over one message, QoS 1."""
         self.ledger.unacknowledged += 1
         self._client.publish(topic, body, qos=1, retain=retain)
+
+    def listen(self, topic: str) -> None:
+        """What is retained on that topic, and what is said there from now on, comes into the ledger's `heard`."""
+        self._client.subscribe(topic, qos=1)
 
     def turn(self, patience_s: float, wake: socket.socket | None = None) -> bool:
         """Move bytes once some can be moved, `wake` can be read, or `patience_s` passed; false when it has ended."""
@@ -166,10 +179,15 @@ def connect(
 
 
 class Bus:
-    """The agent's word at the broker: presence with its will, the retained groups, and events."""
+    """The agent's word at the broker: presence with its will, the retained groups, and events.
 
-    def __init__(self, door: Door, run: str, clock: Clock) -> None:
-        self._door, self._run, self._clock = door, run, clock
+    `on_wish` is called in the bus's own thread with each wish of the centre that is news, and must not hold it up.
+    """
+
+    def __init__(self, door: Door, run: str, clock: Clock, on_wish: Callable[[Wish], None]) -> None:
+        self._door, self._run, self._clock, self._on_wish = door, run, clock, on_wish
+        self._wish: Wish | None = None
+        self._bad_wishes = 0
         self._base = f"{door.settings.prefix}/{door.site}/"
         self._states: dict[str, bytes] = {}
         self._fresh: dict[str, bytes] = {}
@@ -211,6 +229,8 @@ class Bus:
         self._hand_over(self._session)
         if self._session.turn(_TURN_S, self._wake):
             self._mention_denials(self._session)
+            while self._session.ledger.heard:
+                self._take_wish(self._session.ledger.heard.popleft())
             return 0
         self._session = None
         self._failures = 1
@@ -232,6 +252,7 @@ class Bus:
             return delay_s(self._failures, random.random(), first_s=first_s, most_s=most_s)  # noqa: S311
         log.info("%s: connected, %s, after %d failures", self._door.where, version.name, self._failures)
         self._failures, self._told, self._versions = 0, "", (version,)
+        self._session.listen(self._base + WISH.group)
         self._session.publish(self._base + PRESENCE.group, self._presence(PresenceState.ONLINE, ""), retain=True)
         self._fresh = dict(self._states)
         return 0
@@ -250,6 +271,21 @@ class Bus:
         if session.ledger.denied and self._told != "denied":
             self._told = "denied"
             log.warning("%s: denies us topics; let the site write below %s in its ACL", self._door.where, self._base)
+
+    def _take_wish(self, body: bytes) -> None:
+        try:
+            wish = Wish.model_validate_json(body)
+        except ValidationError as error:
+            self._bad_wishes += 1
+            if is_told(self._bad_wishes):
+                first = error.errors(include_input=False, include_url=False)[0]["msg"]
+                log.warning("a wish of the centre cannot be read (%d so far): %s", self._bad_wishes, first)
+            return
+        known = self._wish
+        # One from a moment that has not come yet was a wrong clock's, theirs or ours; it must not be the last word.
+        if known is None or (wish != known and wish.at >= min(known.at, instant(self._clock.now_ms()))):
+            self._wish = wish
+            self._on_wish(wish)
 
     def _presence(self, state: PresenceState, reason: str) -> bytes:
         return Presence(state=state, run=self._run, reason=reason, at=instant(self._clock.now_ms())).to_json()

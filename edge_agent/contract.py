@@ -512,6 +512,15 @@ class Link(Message):
     at: Instant
 
 
+class PaceLimit(StrEnum):
+    """What holds the backlog back, beside live footage: the cap or the hours in the site's settings, or the centre."""
+
+    NONE = "none"
+    CAP = "cap"
+    WINDOW = "window"
+    GRANT = "grant"
+
+
 class SpoolState(Message):
     """What waits at the site, and how much room it has."""
 
@@ -525,7 +534,13 @@ class SpoolState(Message):
     free_bytes: Annotated[int, Field(ge=0)]
     full_in_s: Annotated[float, Field(ge=0)] | None = None
     sent_bytes_per_s: Annotated[float, Field(ge=0)] = 0
+    taken_bytes_per_s: Annotated[float, Field(ge=0)] = 0
+    """How fast new items come; like what is sent, over the last minute."""
     drain_eta_s: Annotated[float, Field(ge=0)] | None = None
+    """When the backlog is gone if all goes on as in the last minute; null when it does not shrink."""
+    pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+    """What the backlog may take; null when nothing but live footage limits it."""
+    pace_limit: PaceLimit = PaceLimit.NONE
     compared_at: Instant | None = None
     """When the site last began to make sure that what it sent is at the centre, and came to the end."""
     detail: str = ""
@@ -630,6 +645,35 @@ class Event(Message):
     data: EventData
 
 
+# --- wishes -----------------------------------------------------------------------------------------------------
+
+
+class Stretch(Message):
+    """A stretch of one camera's time."""
+
+    camera: CameraId
+    from_at: Instant
+    to_at: Instant
+
+
+MOST_STRETCHES: Final = 200
+_Stretches = Annotated[tuple[Stretch, ...], Field(max_length=MOST_STRETCHES)]
+
+
+class Wish(Message):
+    """What the centre would like of a site: a state to be in, never a command. The whole of it, each time anew."""
+
+    pace_bytes_per_s: Annotated[float, Field(ge=0)] | None = None
+    """What the backlog may take of the way to the centre, until the next; after that the site's own settings hold."""
+    pace_until: Instant | None = None
+    wanted: _Stretches = ()
+    """Footage that goes ahead of the rest of the backlog."""
+    locked: _Stretches = ()
+    """Footage that goes last when room is short. Below: since when both ends shall have compared what they hold."""
+    compared_since: Instant | None = None
+    at: Instant
+
+
 # --- topics -----------------------------------------------------------------------------------------------------
 
 DEFAULT_PREFIX: Final = "simpang/v1"
@@ -662,6 +706,8 @@ HOST: Final = Topic("host", Host, retained=True, qos=1, summary="How the mini PC
 EVENT: Final = Topic("event", Event, retained=False, qos=1, summary="What happened, as it happens")
 
 TOPICS: Final = (PRESENCE, INFO, POWER, LINK, SPOOL, CAMERA, HOST, EVENT)
+WISH: Final = Topic("wish", Wish, retained=True, qos=1, summary="What the centre would like of a site")
+"""What a site is told. It writes none of it."""
 MAX_MESSAGE_BYTES: Final = 64 * 1024
 
 

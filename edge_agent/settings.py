@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_agent.contract import DEFAULT_PREFIX, NO_CAMERA, RESERVED_SITES, CameraId, SiteId
+from edge_agent.core.pace import parse_window
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -197,6 +198,27 @@ class LinkSettings(_Section):
     probe_s: float = Field(1, ge=0.5, le=600, description="How often the centre's door is tried")
 
 
+def _window(text: str) -> str:
+    parse_window(text)
+    return text
+
+
+class ShipSettings(_Section):
+    """How the backlog goes to the centre. What is fresh always goes first, and at once."""
+
+    backlog_order: Literal["oldest", "newest"] = Field(
+        "oldest",
+        description="Which end of the backlog goes first; `oldest` is what a full spool would drop first. What the "
+        "centre wants first goes ahead of both",
+    )
+    backlog_bytes_per_s: int = Field(0, ge=0, description="The backlog takes no more of the link; 0 for no limit")
+    backlog_window: Annotated[str, AfterValidator(_window)] = Field(
+        "",
+        description="The backlog goes only in these hours of the host's local time, such as `22:00-06:00`; empty for "
+        "always. While the clock was never set, too, it always goes",
+    )
+
+
 class ReportSettings(_Section):
     """How state becomes history."""
 
@@ -220,6 +242,7 @@ class Settings(BaseSettings):
     cameras: tuple[CameraSettings, ...]
     power: PowerSettings = PowerSettings()
     link: LinkSettings = LinkSettings()
+    ship: ShipSettings = ShipSettings()
     report: ReportSettings = ReportSettings()
 
     @field_validator("site")

@@ -33,7 +33,7 @@ from edge_agent.contract import (
 )
 from edge_agent.core.eviction import Excess, Locks, Span, WhenFull, is_expendable, plan
 from edge_agent.core.index import Index
-from edge_agent.core.shipping import Line
+from edge_agent.core.shipping import Line, Order, Want, find
 from edge_agent.core.status import PreviousRun, SpoolStats
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.place import (
@@ -51,7 +51,7 @@ from edge_agent.place import (
 from edge_agent.torn import Damaged, rescue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from edge_agent.clock import Clock
 
@@ -66,6 +66,8 @@ _TAG: Final = string.ascii_lowercase + string.digits
 
 _SCAN_STEP: Final = 10_000
 """So many files are looked at in one go, which takes a moment."""
+_FEW: Final = 1000
+"""So many are known before anything else begins; of more even the list takes seconds to read from a cold disk."""
 _DROP_STEP, _DROP_STEPS = 64, 32
 """So many items are dropped in one go, and so often within one turn of keeping house."""
 _SPARE_FILES: Final = 16
@@ -92,6 +94,7 @@ class Spool:
         reserve_bytes: int,
         clock: Clock,
         when_full: WhenFull = WhenFull.DROP_OLDEST,
+        order: Order = Order.OLDEST,
         mount: Path | None = None,
         memory: Path | None = None,
         memory_bytes: int = 0,
@@ -104,12 +107,15 @@ class Spool:
         self._clock = clock
         self._when_full = when_full
         self._lock, self._scan_lock = RLock(), Lock()
-        self._line = Line()
+        self._line = Line(order)
+        self._wants: Sequence[Want] = ()
+        self._wants_are_news = False
         self._sent = Index()
         self._quarantined: dict[str, int] = {}
         self._shelved: dict[ItemName, int] = {}
         self._shelved_bytes = 0
         self._locks: Locks | None = None
+        self._locks_are_news = False
         self._lost: list[ItemName] = []
         self._used_bytes = self._cached_bytes = self._taken_bytes = self._sent_bytes = self._evicted = 0
         self._sequence = 0
@@ -124,6 +130,8 @@ class Spool:
         self._short = ""
         self.arrived = Event()
         """Set on each commit; whoever ships waits for it and clears it."""
+        self.late = Event()
+        """Set while something joins the backlog; likewise."""
 
         self._disk: Place | None = None
         self._marker = ""
@@ -190,6 +198,37 @@ class Spool:
         with self._lock:
             return self._line.next(self._clock.monotonic_ms())
 
+    def take_fresh(self) -> ItemName | None:
+        """The fresh item whose turn it is, for the caller alone until it is released, sent or quarantined."""
+        with self._lock:
+            name = self._line.take_fresh(self._clock.monotonic_ms())
+            if self._line.has_late:
+                self.late.set()
+            return name
+
+    def take_late(self) -> ItemName | None:
+        """The item of the backlog whose turn it is, likewise."""
+        self._look_for_wanted()
+        with self._lock:
+            return self._line.take_late(self._clock.monotonic_ms())
+
+    def release(self, name: ItemName) -> None:
+        """Whose turn it is may take it again."""
+        with self._lock:
+            self._line.release(name)
+
+    def waits(self, name: ItemName) -> bool:
+        """Whether the item is still without a receipt, and here."""
+        with self._lock:
+            return name in self._line
+
+    def want(self, wants: Sequence[Want]) -> None:
+        """What of the backlog is in those stretches goes first from its next turn on, and nothing else does."""
+        with self._lock:
+            if wants != self._wants:
+                self._wants, self._wants_are_news = wants, True
+                self.late.set()
+
     def open(self, name: ItemName) -> BinaryIO:
         """The bytes of an unsent item, to be closed by the caller."""
         with disk_trouble(f"cannot read {name}"):
@@ -227,7 +266,7 @@ class Spool:
             size = self._line.leave(name)
             if size is None:
                 return
-            if name in self._shelved:
+            if name in self._shelved:  # memory is too little for what nobody takes
                 self._unshelved(name).unlink(missing_ok=True)
                 return
             disk, path = self._disk, self._path(READY, name)
@@ -310,26 +349,21 @@ class Spool:
         return lost
 
     def lock(self, spans: Iterable[tuple[str, int, int]]) -> None:
-        """From now on, and in later lives, what reaches into these (camera, from, to) goes last; Unix milliseconds."""
+        """What reaches into these (camera, from, to) goes last from now on, and in later lives; Unix milliseconds."""
         locks = Locks(Span(*span) for span in spans)
         with self._lock:
             if self._locks and locks.spans == self._locks.spans:
                 return
-            self._locks = locks
+            self._locks, self._locks_are_news = locks, True
             self._sent.reconsider()
             self._line.reconsider()
-        if disk := self._usable():
-            try:
-                disk.keep(_LOCKS, locks.spans)
-            except SpoolError as error:  # they are kept with the rest when the disk is back
-                self._fail(error)
 
     def tend(self) -> str:
         """The disk is looked after: what is wrong with it now, empty when nothing is.
 
         One that is back is taken into use again, with what lies on it, and gets what waited in memory.
         """
-        for step in (self._regain, self._scan_on, self._unshelve):
+        for step in (self._regain, self._scan_on, self._unshelve, self._keep_locks):
             try:
                 step()
             except SpoolError as error:
@@ -391,6 +425,17 @@ class Spool:
         if self._disk is None:
             raise DiskTrouble(f"cannot reach {name}: {self.trouble}")
         return self._disk.path(folder, name)
+
+    def _look_for_wanted(self) -> None:
+        """The whole backlog is looked at once per news, in the thread of whoever ships it; nobody waits meanwhile."""
+        with self._lock:
+            if not self._wants_are_news:
+                return
+            self._wants_are_news = False
+            wants, backlog = self._wants, self._line.want(self._wants)
+        found = find(wants, backlog)
+        with self._lock:
+            self._line.found(found)
 
     def _next_sequence(self) -> int:
         with self._lock:
@@ -562,11 +607,13 @@ class Spool:
 
     def _take_over(self, disk: Place) -> None:
         """The disk is in force: this life is noted on it, and what lies there is saved and found."""
-        with self._lock:
+        with self._scan_lock, self._lock:
             self._marker = disk.marker
             self._scanning, self.scanned = self._scan(disk), False
             if self._locks is None:
                 self._locks = _read_locks(disk)
+            else:
+                self._locks_are_news = True
         try:
             self._claim(disk)
         except SpoolFull:
@@ -575,15 +622,14 @@ class Spool:
             self._evict()
             self._claim(disk)
         self._recover(disk)
-        self._scan_on()
+        if disk.holds_few(_FEW):
+            self._scan_on(to_the_end=True)
 
     def _claim(self, disk: Place) -> None:
         disk.probe()
         before = disk.read_note()
         self._counter = max(self._counter, before.counter if before else 0)
         disk.write_note(Note.now(self.run, self._counter))
-        if self._locks and self._locks.spans != _read_locks(disk).spans:
-            disk.keep(_LOCKS, self._locks.spans)
 
     def _regain(self) -> None:
         """The disk is in use, again if it was in trouble; SpoolError as long as it cannot be."""
@@ -638,6 +684,12 @@ class Spool:
                     self._used_bytes += len(data)
                 else:
                     disk.path(READY, name).unlink(missing_ok=True)
+
+    def _keep_locks(self) -> None:
+        disk = self._disk
+        if self._locks and self._locks_are_news and disk and not self.trouble:
+            self._locks_are_news = False
+            disk.keep(_LOCKS, self._locks.spans)
 
     # --- finding what is here ---
 
@@ -744,8 +796,8 @@ class Spool:
                 path.unlink()
                 return None
             sha256 = hashlib.sha256(data[: rescued.length] + rescued.tail).hexdigest()
-            name = ItemName.parse(str(_item_name(path, rescued.duration_ms, sha256)))
-        except ValueError as error:
+            name = _item_name(path, rescued.duration_ms, sha256)
+        except Damaged as error:
             log.warning("put aside %s, which was left open and is damaged: %s", path.name, error)
             self._put_aside(place, path, len(data), f"left open, and damaged: {error}")
             return None
@@ -858,16 +910,20 @@ def _item_name(part: Path, duration_ms: int, sha256: str) -> ItemName:
     label = _PART.fullmatch(part.name)
     if label is None:
         raise Damaged("its name is not that of an open segment")
-    return ItemName(
-        label["run"],
-        int(label["sequence"]),
-        ItemKind.SEGMENT,
-        label["camera"],
-        int(label["start_ms"]),
-        duration_ms,
-        ClockQuality(label["clock"]),
-        sha256,
-    )
+    try:
+        name = ItemName(
+            label["run"],
+            int(label["sequence"]),
+            ItemKind.SEGMENT,
+            label["camera"],
+            int(label["start_ms"]),
+            duration_ms,
+            ClockQuality(label["clock"]),
+            sha256,
+        )
+        return ItemName.parse(str(name))
+    except ValueError as error:
+        raise Damaged(str(error)) from error
 
 
 def _newest_run(disk: Place) -> str | None:

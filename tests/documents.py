@@ -25,6 +25,7 @@ WORDS: Final = (
     contract.Supply,
     contract.Reach,
     contract.LinkPart,
+    contract.PaceLimit,
     contract.Picture,
     contract.ClockQuality,
     contract.LossCause,
@@ -170,12 +171,13 @@ def contract_page() -> str:
                 f"[{topic.model.__name__}](#{topic.model.__name__.lower()})",
                 topic.summary,
             )
-            for topic in c.TOPICS
+            for topic in (*c.TOPICS, c.WISH)
         ),
     )
-    for topic in c.TOPICS:
+    for topic in (*c.TOPICS, c.WISH):
         lines += _message(topic.model, topic.model.__name__)
     lines += _message(c.EventData, "EventData")
+    lines += _message(c.Stretch, "Stretch")
     lines += ["## Words", ""]
     for words in WORDS:
         lines += [f"### {words.__name__}", "", *_paragraph(words), *_word_list(words)]
@@ -236,9 +238,10 @@ differs is an item that the centre lacks, and is sent again. A digest is the fir
 """
 
 _TOPICS = f"""\
-The prefix is `{contract.DEFAULT_PREFIX}` unless configured. A site writes only below its own name. A message is at
-most {contract.MAX_MESSAGE_BYTES // 1024} KiB. Presence is also the will: when an agent vanishes, the broker says
-`offline` for it.
+The prefix is `{contract.DEFAULT_PREFIX}` unless configured. A site writes only below its own name, and its
+`{contract.WISH.group}` is written by the centre alone. A message is at most {contract.MAX_MESSAGE_BYTES // 1024} KiB.
+Presence is also the will: when an agent vanishes, the broker says `offline` for it. A wish is a state that the centre
+would like, whole each time; what the site makes of it is in its own messages.
 """
 
 

@@ -135,14 +135,15 @@ def _response(body: type[contract.Message], when: str) -> dict[str, Any]:
 
 def asyncapi() -> dict[str, Any]:
     """docs/asyncapi.json: the now lane as AsyncAPI 3."""
-    topics = {topic.group: topic for topic in contract.TOPICS}
-    _, schemas = models_json_schema([(topic.model, "validation") for topic in contract.TOPICS], ref_template=REFERENCE)
+    topics = {topic.group: topic for topic in (*contract.TOPICS, contract.WISH)}
+    _, schemas = models_json_schema([(topic.model, "validation") for topic in topics.values()], ref_template=REFERENCE)
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Simpang: the now lane",
             "version": contract.CONTRACT_VERSION,
-            "description": "State and events of each site. Agents send, the centre and anyone it admits receives.",
+            "description": "State and events of each site: agents send, the centre and anyone it admits receives. "
+            "Wishes: the centre sends, agents receive.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -189,9 +190,10 @@ def _operation(action: str, topic: contract.Topic) -> dict[str, Any]:
     mqtt: dict[str, Any] = {"qos": topic.qos}
     if action == "send":
         mqtt["retain"] = topic.retained
+    sender, receiver = ("The centre", "An agent") if topic is contract.WISH else ("The agent", "A subscriber")
     return {
         "action": action,
-        "title": f"{'The agent says' if action == 'send' else 'A subscriber learns'}: {topic.summary}",
+        "title": f"{f'{sender} says' if action == 'send' else f'{receiver} learns'}: {topic.summary}",
         "channel": {"$ref": f"#/channels/{topic.group}"},
         "messages": [{"$ref": f"#/channels/{topic.group}/messages/{topic.group}"}],
         "bindings": {"mqtt": mqtt},

@@ -25,6 +25,7 @@ MODELS: dict[str, type[contract.Message]] = {
     "problem": contract.Problem,
     "receipt": contract.Receipt,
     "telemetry": contract.Telemetry,
+    contract.WISH.group: contract.WISH.model,
 }
 NAMES = (SAMPLES / "item-names.txt").read_text().splitlines()
 NOT_NAMES = (SAMPLES / "not-item-names.txt").read_text().splitlines()

@@ -72,7 +72,7 @@ def test_what_a_page_names_exists(page: Path) -> None:
             assert re.search(rf'"{command}"|def {command}\(', source), f"{program} {command}"
     for topic in re.findall(rf"{contract.DEFAULT_PREFIX}/([\w<>+#/-]+)", text):
         group = topic.split("/")[1] if "/" in topic else "#"
-        assert group in {"#", "+", *(t.group for t in contract.TOPICS)}, topic
+        assert group in {"#", "+", contract.WISH.group, *(t.group for t in contract.TOPICS)}, topic
     for head, key in re.findall(r"`\[([\w\[\].]+)\] (\w+)", text):
         assert (head, key) in {(head, key) for model in SETTINGS.values() for head, key in keys(model)}, key
     for variable in re.findall(r"\bSIMPANG_\w+", text):
@@ -217,11 +217,11 @@ def test_the_asyncapi_document_is_well_formed() -> None:
     jsonschema.Draft202012Validator(ASYNCAPI).validate(document)
     for reference in references(document):
         resolve(document, reference)
-    assert set(document["channels"]) == {topic.group for topic in contract.TOPICS}
+    assert set(document["channels"]) == {topic.group for topic in (*contract.TOPICS, contract.WISH)}
     for channel in document["channels"].values():
         assert set(re.findall(r"{(\w+)}", channel["address"])) == set(channel["parameters"])
     doers = {(o["action"], o["channel"]["$ref"].rpartition("/")[2]) for o in document["operations"].values()}
-    assert doers == {(action, topic.group) for action in ("send", "receive") for topic in contract.TOPICS}
+    assert doers == {(action, group) for action in ("send", "receive") for group in document["channels"]}
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("docs/openapi-*.json")), ids=lambda path: path.stem)

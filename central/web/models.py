@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from central.core.dating import Dating
 from central.core.timeline import Interval as CoreInterval
 from central.core.timeline import State
+from central.core.wishing import WishKind
+from central.core.wishing import WishRow as CoreWishRow
 from central.history import Day
 from central.store import EventRow, SiteRow, StateRow
 from edge_agent.contract import (
@@ -226,6 +228,42 @@ class Completeness(_Answer):
 
     rows: tuple[CompletenessRow, ...]
     sites: tuple[Waiting, ...]
+
+
+class WishRow(_Answer):
+    """What is wished of a site: about a stretch of one camera's time or, if `compared`, about the whole site."""
+
+    site: str
+    kind: WishKind
+    camera: str | None
+    from_at: Instant = Field(alias="from")
+    to_at: Instant = Field(alias="to")
+    made_at: Instant
+    expires_at: Instant | None
+
+    @classmethod
+    def of(cls, row: CoreWishRow) -> WishRow:
+        """The wish in the words of the API."""
+        return cls(
+            site=row.site,
+            kind=row.kind,
+            camera=row.camera or None,
+            from_at=instant(row.from_ms),
+            to_at=instant(row.to_ms),
+            made_at=instant(row.made_ms),
+            expires_at=None if row.expires_ms is None else instant(row.expires_ms),
+        )
+
+
+class Wishes(_Answer):
+    """All wishes, the oldest first."""
+
+    wishes: tuple[WishRow, ...]
+
+    @classmethod
+    def of(cls, rows: Iterable[CoreWishRow]) -> Wishes:
+        """The wishes in the words of the API."""
+        return cls(wishes=tuple(map(WishRow.of, rows)))
 
 
 class Event(_Answer):

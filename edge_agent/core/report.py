@@ -10,6 +10,8 @@ from edge_agent.contract import CameraState, SpoolState, instant
 
 if TYPE_CHECKING:
     from edge_agent.contract import Message
+    from edge_agent.core.drain import Flow
+    from edge_agent.core.pace import Allowance
     from edge_agent.core.status import CameraStatus, Proof, Room
 
 
@@ -72,10 +74,9 @@ def camera_state(status: CameraStatus, now_ms: int) -> CameraState:
     )
 
 
-def spool_state(room: Room, proof: Proof, sent_bytes_per_s: float, taken_bytes_per_s: float, now_ms: int) -> SpoolState:
-    """The message that says what waits; it drains by what is sent faster than new footage is taken."""
+def spool_state(room: Room, proof: Proof, flow: Flow, allowance: Allowance, now_ms: int) -> SpoolState:
+    """The message that says what waits, how it flows, and what holds it back."""
     stats = room.stats
-    spare = sent_bytes_per_s - taken_bytes_per_s
     return SpoolState(
         backlog_items=stats.backlog_items,
         backlog_s=stats.backlog_ms / 1000,
@@ -86,8 +87,11 @@ def spool_state(room: Room, proof: Proof, sent_bytes_per_s: float, taken_bytes_p
         used_bytes=stats.used_bytes,
         free_bytes=stats.free_bytes,
         full_in_s=room.full_in_s,
-        sent_bytes_per_s=round(sent_bytes_per_s),
-        drain_eta_s=round(stats.backlog_bytes / spare, 1) if spare > 0 else None,
+        sent_bytes_per_s=round(flow.sent_bytes_per_s),
+        taken_bytes_per_s=round(flow.taken_bytes_per_s),
+        drain_eta_s=None if flow.drain_eta_s is None else round(flow.drain_eta_s, 1),
+        pace_bytes_per_s=allowance.bytes_per_s,
+        pace_limit=allowance.limit,
         compared_at=_instant(proof.compared_ms),
         detail="; ".join(filter(None, (room.detail, proof.detail))),
         at=instant(now_ms),

@@ -1,8 +1,9 @@
-"""Which item goes to the centre next: what is fresh before the backlog, each oldest first."""
+"""Which item goes to the centre next: what is fresh before the backlog, and in it what is wanted before the rest."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import StrEnum
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,7 +11,10 @@ from edge_agent.contract import ItemKind, ItemName
 from edge_agent.core.index import Index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from edge_agent.contract import Stretch
 
 FRESH_MS: Final = 30_000
 """An item that waited longer has missed its live moment and queues with the backlog."""
@@ -19,17 +23,48 @@ _LOOK: Final = 32
 """Items join when they are complete, so the one that starts first is among the first few, not always the first."""
 
 
+class Order(StrEnum):
+    """Which end of the backlog goes first."""
+
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+
+class Want(NamedTuple):
+    """A stretch of one camera's time, Unix milliseconds."""
+
+    camera: str
+    from_ms: int
+    to_ms: int
+
+    @classmethod
+    def of(cls, stretch: Stretch) -> Want:
+        """The stretch of a wish."""
+        return cls(stretch.camera, _unix_ms(stretch.from_at), _unix_ms(stretch.to_at))
+
+    def takes(self, name: ItemName) -> bool:
+        """Whether any of the item lies in it."""
+        return name.camera == self.camera and name.start_ms < self.to_ms and name.end_ms > self.from_ms
+
+
 class _Waiting(NamedTuple):
     size_bytes: int
     since_ms: int
 
 
 class Line:
-    """The items without a receipt. Times are of the monotonic clock, in milliseconds; every step is O(1)."""
+    """The items without a receipt. Times are of the monotonic clock, in milliseconds; every step is O(1).
 
-    def __init__(self) -> None:
+    Several may take from it at once: what is taken stays in line, but is nobody else's until it is released or leaves.
+    """
+
+    def __init__(self, order: Order = Order.OLDEST) -> None:
+        self._order = order
         self._backlog = Index()
         self._fresh: OrderedDict[ItemName, _Waiting] = OrderedDict()
+        self._taken: set[ItemName] = set()
+        self._wants: Sequence[Want] = ()
+        self._wanted: OrderedDict[ItemName, None] = OrderedDict()
         self.bytes = 0
         self.duration_ms = 0
 
@@ -56,6 +91,7 @@ class Line:
         """Nothing waits any more."""
         self._backlog = Index()
         self._fresh.clear()
+        self._wanted.clear()
         self.bytes = self.duration_ms = 0
 
     def join(self, name: ItemName, size_bytes: int, now_ms: int) -> None:
@@ -66,10 +102,12 @@ class Line:
     def join_backlog(self, name: ItemName, size_bytes: int) -> None:
         """An item of an earlier life waits from now on."""
         self._count(name, size_bytes, 1)
-        self._backlog[name] = size_bytes
+        self._wait_late(name, size_bytes)
 
     def leave(self, name: ItemName) -> int | None:
         """The item waits no longer; its size in bytes, None when it did not wait."""
+        self._taken.discard(name)
+        self._wanted.pop(name, None)
         waiting = self._fresh.pop(name, None)
         size_bytes = waiting.size_bytes if waiting else self._backlog.pop(name)
         if size_bytes is not None:
@@ -77,19 +115,76 @@ class Line:
         return size_bytes
 
     def next(self, now_ms: int) -> ItemName | None:
-        """Whose turn it is; the item stays in line until it leaves."""
-        while self._fresh:
-            name, waiting = next(iter(self._fresh.items()))
-            if now_ms - waiting.since_ms < FRESH_MS:
-                return name
-            self._backlog[name] = self._fresh.pop(name).size_bytes
-        return next(iter(self._backlog), None)
+        """Whose turn it is, taken or not."""
+        self._age(now_ms)
+        return next(chain(self._fresh, self._late()), None)
+
+    def take_fresh(self, now_ms: int) -> ItemName | None:
+        """The fresh item whose turn it is, taken."""
+        self._age(now_ms)
+        return self._take(self._fresh)
+
+    def take_late(self, now_ms: int) -> ItemName | None:
+        """The item of the backlog whose turn it is, taken."""
+        self._age(now_ms)
+        return self._take(self._late())
+
+    def release(self, name: ItemName) -> None:
+        """It can be taken again."""
+        self._taken.discard(name)
+
+    def want(self, wants: Sequence[Want]) -> list[ItemName]:
+        """What comes late from now on goes first where it is wanted; the backlog, in which to `find` the rest."""
+        self._wants = wants
+        self._wanted.clear()
+        return list(self._backlog) if wants else []
+
+    def found(self, names: Iterable[ItemName]) -> None:
+        """Those of the backlog go first."""
+        self._wanted.update((name, None) for name in names if name in self._backlog)
+
+    @property
+    def has_late(self) -> bool:
+        """Whether there is a backlog."""
+        return bool(self._backlog)
 
     def oldest_start_ms(self) -> int | None:
         """Where the oldest waiting item starts, Unix milliseconds."""
         return min((name.start_ms for name, _ in islice(self.items(), _LOOK)), default=None)
 
+    def _age(self, now_ms: int) -> None:
+        """What waited too long is fresh no more, unless it is on its way."""
+        while self._fresh:
+            name, waiting = next(iter(self._fresh.items()))
+            if now_ms - waiting.since_ms < FRESH_MS or name in self._taken:
+                return
+            self._wait_late(name, self._fresh.pop(name).size_bytes)
+
+    def _wait_late(self, name: ItemName, size_bytes: int) -> None:
+        self._backlog[name] = size_bytes
+        if any(want.takes(name) for want in self._wants):
+            self._wanted[name] = None
+
+    def _late(self) -> Iterator[ItemName]:
+        rest = reversed(self._backlog) if self._order is Order.NEWEST else iter(self._backlog)
+        return chain(self._wanted, rest)
+
+    def _take(self, names: Iterable[ItemName]) -> ItemName | None:
+        name = next((name for name in names if name not in self._taken), None)
+        if name is not None:
+            self._taken.add(name)
+        return name
+
     def _count(self, name: ItemName, size_bytes: int, sign: int) -> None:
         self.bytes += sign * size_bytes
         if name.kind is ItemKind.SEGMENT:
             self.duration_ms += sign * name.duration_ms
+
+
+def find(wants: Sequence[Want], names: Iterable[ItemName]) -> list[ItemName]:
+    """Those that are wanted, in the same order."""
+    return [name for name in names if any(want.takes(name) for want in wants)]
+
+
+def _unix_ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

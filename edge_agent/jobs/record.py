@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RETRY_S: Final = (1.0, 30.0)
+_RETRY_S: Final = (1.0, 3.0)
+"""A camera that is back is found within 5 s, the first key frame and a slow start of the session included."""
 _RETRY_REFUSED_S: Final = (60.0, 600.0)
 """Slower: a camera may lock out whoever tries a wrong password too often."""
 

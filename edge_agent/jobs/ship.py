@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, instant
@@ -14,27 +15,21 @@ from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from edge_agent.clock import Clock
     from edge_agent.contract import ItemName, Receipt
 
 log = logging.getLogger(__name__)
 
-_IDLE_S = 1.0
+_LOOK_AGAIN_S = 5.0
+_MOST_WAIT_S = 8.0
+"""A door that opens is noticed at once; one that stood open while nothing came of it is tried again so soon."""
 _CHUNK_BYTES = 256 * 1024
 
 
 class Queue(Protocol):
     """Where the items wait."""
-
-    @property
-    def arrived(self) -> threading.Event:
-        """Set when an item joins."""
-        ...
-
-    def next_unsent(self) -> ItemName | None:
-        """The item whose turn it is."""
-        ...
 
     def open(self, name: ItemName) -> BinaryIO:
         """Its bytes; SpoolError when they cannot be read."""
@@ -48,20 +43,53 @@ class Queue(Protocol):
         """It is put aside."""
         ...
 
+    def waits(self, name: ItemName) -> bool:
+        """Whether it is still there, without a receipt."""
+        ...
+
+    def release(self, name: ItemName) -> None:
+        """It can be taken again."""
+        ...
+
+
+class Gate(Protocol):
+    """What the items pass on their way."""
+
+    def opens_in_s(self) -> float:
+        """Seconds until it is worth asking again; 0 when an item may begin."""
+        ...
+
+    def passage(self, name: ItemName, progress: Callable[[], None], /) -> AbstractContextManager[Callable[[int], int]]:
+        """An item goes through. Asked for so many bytes, it says in its own time how many of them may go at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Which items go, and through which gate."""
+
+    take: Callable[[], ItemName | None]
+    """The next one, for us alone."""
+    come: threading.Event
+    """Set when there may be one."""
+    idle_s: float
+    gate: Gate
+
 
 class Centre(Protocol):
     """Where the items go."""
 
-    def deliver(self, name: ItemName, file: BinaryIO, progress: Callable[[], None]) -> Receipt:
+    def deliver(self, name: ItemName, file: BinaryIO, admit: Callable[[int], int]) -> Receipt:
         """The receipt; LinkError when there is none."""
         ...
 
 
 class Ship:
-    """One item per turn. `progress` is called while bytes flow, because a large item on a poor link takes minutes."""
+    """One item of its lane per turn. `progress` is called while bytes flow: on a poor link that takes minutes."""
 
     def __init__(
         self,
+        lane: Lane,
         queue: Queue,
         centre: Centre,
         announce: Callable[[EventType, EventData], None],
@@ -69,48 +97,50 @@ class Ship:
         run: str,
         clock: Clock,
     ) -> None:
-        self._queue, self._centre = queue, centre
+        self._lane, self._queue, self._centre = lane, queue, centre
         self._announce, self._progress, self._run, self._clock = announce, progress, run, clock
         self._failures = 0
         self._doubted: ItemName | None = None
-        self.bytes_per_s = 0.0
-        """What the link carries while items go; 0 while none does."""
+        self.flows = False
+        """Whether the last item reached the centre."""
 
     def run_once(self) -> float:
         """One item is at the centre, or put aside, or a reason to wait is known; seconds until the next turn."""
-        self._queue.arrived.clear()
-        name = self._queue.next_unsent()
+        self._lane.come.clear()
+        name = self._lane.take()
         if name is None:
-            self._clock.wait(self._queue.arrived, _IDLE_S)
+            self._clock.wait(self._lane.come, self._lane.idle_s)
             return 0
-        begun_ms = self._clock.monotonic_ms()
         try:
-            with self._queue.open(name) as file:
-                receipt = self._centre.deliver(name, file, self._progress)
+            wait_s = self._lane.gate.opens_in_s()
+            return min(wait_s, _LOOK_AGAIN_S) if wait_s else self._send(name)
+        finally:
+            self._queue.release(name)
+
+    def _send(self, name: ItemName) -> float:
+        try:
+            with self._queue.open(name) as file, self._lane.gate.passage(name, self._progress) as admit:
+                self._centre.deliver(name, file, admit)
         except Rejected as error:
             return self._look_again(name, error)
         except LinkError as error:
             return self._wait(error)
         except (SpoolError, OSError) as error:
             return self._unreadable(name, error)
-        self._measure(receipt.size_bytes, self._clock.monotonic_ms() - begun_ms)
+        self.flows = True
         if self._failures:
             log.info("items reach the centre again, after %d failures", self._failures)
             self._failures = 0
         return self._settle(self._queue.mark_sent, name)
 
-    def _measure(self, size_bytes: int, took_ms: int) -> None:
-        rate = size_bytes * 1000 / max(1, took_ms)
-        self.bytes_per_s = 0.8 * self.bytes_per_s + 0.2 * rate if self.bytes_per_s else rate
-
     def _wait(self, error: LinkError) -> float:
         self._failures += 1
-        self.bytes_per_s = 0.0
+        self.flows = False
         if is_told(self._failures):
             log.warning("%s (failure %d in a row)", error, self._failures)
         if isinstance(error, Busy):
             return error.retry_after_s * (1 + random.random() / 4)  # noqa: S311 - spreads load, guards nothing
-        first_s, most_s = (30, 300) if isinstance(error, Refused) else (1, 15)
+        first_s, most_s = (30, 300) if isinstance(error, Refused) else (1, _MOST_WAIT_S)
         return delay_s(self._failures, random.random(), first_s=first_s, most_s=most_s)  # noqa: S311
 
     def _look_again(self, name: ItemName, error: Rejected) -> float:
@@ -129,7 +159,7 @@ class Ship:
         return self._put_aside(name, str(error) if whole else "its bytes changed on the disk of the site")
 
     def _unreadable(self, name: ItemName, error: Exception) -> float:
-        if self._queue.next_unsent() != name:
+        if not self._queue.waits(name):
             return 0  # evicted while it was being sent
         return self._put_aside(name, f"cannot be read back: {error}")
 

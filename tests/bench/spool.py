@@ -65,6 +65,7 @@ def _rows(first: dict[str, Any], much: dict[str, Any], little: dict[str, Any], *
     if cold:
         yield Row("ready after its start, caches cold", "s", first["ready_s"], READY_LIMIT_S, 1.0)
     yield Row("ready after its start, caches warm", "s", much["ready_s"], READY_LIMIT_S, 1.0)
+    yield Row("all found after its start, caches warm", "s", much["found_s"], little["found_s"])
     yield Row("memory of its index", "MiB", much["grown_bytes"] / _MIB, little["grown_bytes"] / _MIB)
     yield Row("memory per item", "B", much["grown_bytes"] / MANY, little["grown_bytes"] / FEW)
     for operation, us in much["us"].items():

@@ -47,6 +47,24 @@ def test_what_is_not_there_is_said_so(archive: Archive) -> None:
         archive.read(KEY, 0, 1)
 
 
+def test_what_a_power_cut_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    """It is under no final name, and gone once a centre begins to serve."""
+    archive = Archive.open(str(tmp_path), S3Settings(), 0)
+    archive.put(KEY, b"whole")
+    draft = tmp_path / "drafts" / "0123456789abcdef#0"
+    draft.write_bytes(b"ha")
+    archive.sweep()
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()] == [Path(KEY)]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    archive = Archive.open(str(tmp_path), S3Settings(), 0)
+    (tmp_path / KEY).mkdir(parents=True)
+    with pytest.raises(ArchiveDown):
+        archive.put(KEY, b"x")
+    assert not list((tmp_path / "drafts").iterdir())
+
+
 def test_a_full_disk_is_no_room(tmp_path: Path) -> None:
     archive = Archive.open(str(tmp_path), S3Settings(), 2**60)
     with pytest.raises(NoRoom):

@@ -248,3 +248,14 @@ def test_an_external_broker_is_left_alone(tmp_path: Path) -> None:
     broker.check()
     broker.stop()
     assert not (tmp_path / "none").exists()
+
+
+def test_an_empty_password_is_none(tmp_path: Path) -> None:
+    """A file that a power cut had emptied is written anew: nobody reads along without a password."""
+    file = tmp_path / f"{READER}.password"
+    file.touch()
+    opened = open_broker(BrokerSettings(mode="amqtt", listen="127.0.0.1:0"), tmp_path, [])
+    try:
+        assert len(file.read_text().strip()) >= 16
+    finally:
+        opened.stop()

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from central.store import Store
 from central.verify import verify
 from edge_agent.contract import ClockQuality, Event, EventData, EventType, ItemKind, instant
+from edge_agent.gates import FreshGate
 from edge_agent.jobs.compare import Compare
-from edge_agent.jobs.ship import Ship
+from edge_agent.jobs.ship import Lane, Ship
 from edge_agent.settings import CentreSettings
 from edge_agent.spool import Spool
 from edge_agent.uplink import Uplink
@@ -32,7 +33,10 @@ class Box:
         url = f"http://127.0.0.1:{door.address[1]}"
         self.uplink = Uplink(CentreSettings(url=url, token=SecretStr(door.token)), "aloha")
         self.told: list[tuple[EventType, EventData]] = []
-        self.ship = Ship(self.spool, self.uplink, self._announce, lambda: None, self.spool.run, self.clock)
+        lane = Lane(
+            lambda: self.spool.take_fresh() or self.spool.take_late(), self.spool.arrived, 0, FreshGate(self.clock)
+        )
+        self.ship = Ship(lane, self.spool, self.uplink, self._announce, lambda: None, self.spool.run, self.clock)
         self.compare = Compare(self.spool, self.uplink, self._announce, self.clock)
 
     def _announce(self, kind: EventType, data: EventData) -> None:

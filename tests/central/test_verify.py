@@ -15,7 +15,7 @@ from central.archive import Archive
 from central.enrolment import enrol
 from central.errors import ArchiveDown
 from central.history import camera_timeline
-from central.ingest import sheet_of
+from central.ingest import sheet_of, tabulate
 from central.store import ItemRow, Store
 from central.verify import Finding, Verdict, verify
 from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, instant
@@ -41,8 +41,8 @@ class Shelves:
         key = f"{day}/aloha/{name.camera}/{name}"
         self.archive.put(key, data)
         if row:
-            sheet = sheet_of("aloha", name, data, key, T)
-            self.store.add_items([sheet.row], sheet.events, sheet.samples)
+            filed = sheet_of("aloha", name, data, key, T)
+            self.store.add_items(*tabulate([filed]))
         return key
 
     def row(self, name: ItemName) -> ItemRow:

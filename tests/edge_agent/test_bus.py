@@ -19,7 +19,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from central.broker_amqtt import TidyBroker
 from edge_agent.bus import Bus, Door, connect
 from edge_agent.clock import SystemClock
-from edge_agent.contract import PresenceState, Reach
+from edge_agent.contract import PresenceState, Reach, Wish, instant
 from edge_agent.errors import Refused, Unreachable
 from edge_agent.settings import BrokerSettings
 from tests.rig.link import Link, free_port
@@ -47,7 +47,8 @@ class Running:
     """A bus in a thread of its own, as in the agent."""
 
     def __init__(self, to: Door, run: str = RUN) -> None:
-        self.bus = Bus(to, run, SystemClock())
+        self.wishes: list[Wish] = []
+        self.bus = Bus(to, run, SystemClock(), self.wishes.append)
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -155,7 +156,7 @@ def test_a_broker_that_forgot_everything_is_told_again(mosquitto: Mosquitto) -> 
 def test_refused_credentials_are_said_once_with_a_remedy_and_without_the_token(
     mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bus = Bus(door(mosquitto.port, token="a-wrong-token"), RUN, SystemClock())
+    bus = Bus(door(mosquitto.port, token="a-wrong-token"), RUN, SystemClock(), lambda _wish: None)
     waits = [bus.run_once() for _ in range(4)]
     bus.close()
     assert min(waits) >= 15
@@ -239,6 +240,61 @@ def test_with_tls_only_a_broker_that_we_trust_will_do(tmp_path: Path) -> None:
         session.close()
         assert session.ledger.unacknowledged == 0
         assert session.ledger.denied == 0
+
+
+WISH = "simpang/v1/kota-lama/wish"
+
+
+def wish(at_ms: int, pace: float | None = None) -> bytes:
+    return Wish(pace_bytes_per_s=pace, at=instant(at_ms)).to_json()
+
+
+def test_what_the_centre_would_like_is_heard_at_once_and_after_a_break(mosquitto: Mosquitto) -> None:
+    """Also what was said while the agent was away: a wish is retained."""
+    now_ms = SystemClock().now_ms()
+    with Link() as link, Listener(mosquitto.port) as centre:
+        centre.say(WISH, wish(now_ms - 3000, pace=1))
+        running = Running(door(link.lay(("127.0.0.1", mosquitto.port))))
+        with running:
+            until(lambda: running.wishes, 5, "the retained wish")
+            centre.say(WISH, wish(now_ms - 2000, pace=2))
+            until(lambda: len(running.wishes) == 2, 5, "the next wish")
+            link.cut()
+            until(lambda: running.bus.reach is Reach.DOWN, 5, "the bus notices the cut")
+            centre.say(WISH, wish(now_ms - 1000, pace=3))
+            link.restore()
+            until(lambda: len(running.wishes) == 3, 20, "the wish of the break")
+        assert [wish.pace_bytes_per_s for wish in running.wishes] == [1, 2, 3]
+
+
+def test_a_wish_that_cannot_be_read_is_said_once_and_changes_nothing(
+    mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_ms = SystemClock().now_ms()
+    running = Running(door(mosquitto.port))
+    with running, Listener(mosquitto.port) as centre:
+        for body in (b"\xff", b"[]", b"{}", b'{"at":"soon"}', b'{"at":"2026-11-24T06:00:25Z","wanted":[1]}'):
+            centre.say(WISH, body)
+        centre.say("simpang/v1/batu/wish", wish(now_ms))
+        centre.say(WISH, wish(now_ms, pace=7))
+        until(lambda: running.wishes, 5, "the one that can be read")
+        assert [wish.pace_bytes_per_s for wish in running.wishes] == [7]
+    told = [record.getMessage() for record in caplog.records if "wish" in record.getMessage()]
+    assert 1 <= len(told) <= 3
+
+
+def test_a_wish_of_the_past_replaces_none_unless_that_one_is_of_the_future(mosquitto: Mosquitto) -> None:
+    """A centre whose clock was ahead can be corrected."""
+    now_ms = SystemClock().now_ms()
+    running = Running(door(mosquitto.port))
+    with running, Listener(mosquitto.port) as centre:
+        centre.say(WISH, wish(now_ms - 1000, pace=1))
+        centre.say(WISH, wish(now_ms - 2000, pace=2))
+        centre.say(WISH, wish(now_ms + 3_600_000, pace=3))
+        until(lambda: len(running.wishes) == 2, 5, "the newer wish")
+        centre.say(WISH, wish(SystemClock().now_ms(), pace=4))
+        until(lambda: len(running.wishes) == 3, 5, "the corrected wish")
+        assert [wish.pace_bytes_per_s for wish in running.wishes] == [1, 3, 4]
 
 
 class Amqtt:

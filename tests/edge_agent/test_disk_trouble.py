@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,11 @@ from edge_agent.jobs.keep import Keep
 from edge_agent.settings import CentreSettings
 from edge_agent.spool import Spool
 from edge_agent.uplink import Uplink
-from tests.edge_agent.test_agent import TOKEN, Box
+from tests.edge_agent.test_agent import TOKEN, Box, findings, run_once
 from tests.edge_agent.test_spool import OPEN_FILE, SYNCED, begin, finished
 from tests.fakes import FakeClock
 from tests.rig.disks import Disk, tmpfs
+from tests.rig.link import free_port
 from tests.rig.mosquitto import Listener, Mosquitto
 
 MIB = 1024**2
@@ -409,17 +409,15 @@ def test_a_bad_sector_under_an_old_item_is_told_from_a_bad_link(tmp_path: Path) 
     with (
         Disk(tmp_path / "disk.img", tmp_path / "disk", "16M") as disk,
         site(disk.directory / "spool", None) as here,
-        ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as centre,
+        socket.create_server(("127.0.0.1", 0)) as centre,
     ):
-        threading.Thread(target=centre.serve_forever, daemon=True).start()
-        door = CentreSettings(url=f"http://127.0.0.1:{centre.server_port}", token=SecretStr(TOKEN))
+        door = CentreSettings(url=f"http://127.0.0.1:{centre.getsockname()[1]}", token=SecretStr(TOKEN))
         names = [here.snapshot(1_000_000) for _ in range(8)]
         os.truncate(disk.image, 8 * MIB)
         with closing(Uplink(door, "kota-lama")) as uplink:
             bad = next(name for name in names if not can_be_read(here.spool, name))
             with here.spool.open(bad) as file, pytest.raises(SpoolError, match="the disk does not give it"):
-                uplink.deliver(bad, file, lambda: None)
-        centre.shutdown()
+                uplink.deliver(bad, file, lambda most: most)
 
 
 def can_be_read(spool: Spool, name: ItemName) -> bool:
@@ -430,6 +428,13 @@ def can_be_read(spool: Spool, name: ItemName) -> bool:
             return bool(file.read())
         except OSError:
             return False
+
+
+def test_check_tells_of_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
+    box = Box(tmp_path, broker_port=free_port())
+    box.change("[spool]", f'[spool]\nmount = "{tmp_path}"')
+    found = findings(run_once("check", "--config", box.config, "--json"))["spool"]
+    assert (found["fit"], found["found"]) == (False, f"no disk is mounted at {tmp_path}")
 
 
 TOPIC = "simpang/v1/kota-lama"

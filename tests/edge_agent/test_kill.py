@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,10 +40,10 @@ def recorder(spool: Path, url: str, *prefix: str) -> subprocess.Popen[str]:
 
 def live(spool: Path, real: Camera, seconds: float) -> float:
     """One life that ends by SIGKILL so long after its first picture was on the disk; when it ended."""
-    begun_s = time.time()
+    before = set(spool.glob("writing/*.part"))
     with recorder(spool, real.url) as process:
         try:
-            until(lambda: _has_footage(begun_s, spool), 30, "footage of this life")
+            until(lambda: _has_footage(set(spool.glob("writing/*.part")) - before), 30, "footage of this life")
             time.sleep(seconds)  # the length of a life, not a hope
         finally:
             killed_s = time.time()
@@ -50,10 +51,9 @@ def live(spool: Path, real: Camera, seconds: float) -> float:
     return killed_s
 
 
-def _has_footage(begun_s: float, spool: Path) -> bool:
-    """Whether a whole fragment of this life is on the disk."""
-    mine = [path for path in spool.glob("writing/*.part") if path.stat().st_mtime >= begun_s]
-    return any(box.type == "mdat" for path in mine for box in whole_boxes(path.read_bytes()))
+def _has_footage(parts: Iterable[Path]) -> bool:
+    """Whether one of the open segments holds a whole fragment."""
+    return any(box.type == "mdat" for path in parts for box in whole_boxes(path.read_bytes()))
 
 
 def test_twenty_kills_cost_less_than_a_second_each(tmp_path: Path) -> None:

@@ -20,11 +20,14 @@ from edge_agent.contract import (
     ItemKind,
     ItemName,
     LossCause,
+    PaceLimit,
     Power,
     Supply,
     Telemetry,
     instant,
 )
+from edge_agent.core.drain import Flow
+from edge_agent.core.pace import Allowance
 from edge_agent.core.report import PACES, Pace, camera_state, is_due, spool_state, words
 from edge_agent.core.status import CameraStatus, Proof, Room, SpoolStats
 from edge_agent.errors import SpoolFull
@@ -92,11 +95,16 @@ def test_news_goes_at_once_numbers_at_their_floor_and_silence_ends_at_the_ceilin
         assert after_ms - before_ms >= 2000 or before.supply is not after.supply
 
 
-def test_a_spool_that_fills_faster_than_it_drains_has_no_end_in_sight() -> None:
+def test_what_the_spool_says_is_what_was_measured_and_what_holds_it_back() -> None:
     stats = SpoolStats(3, 12_000, 6_000_000, 1_800_000_000_000, 7, 8, 1, 2, 9, 10)
-    state = spool_state(Room(stats, 3600), Proof(1_800_000_000_000, "stepped back"), 1_000_000, 400_000, 0)
+    free = Allowance(None, PaceLimit.NONE)
+    state = spool_state(
+        Room(stats, 3600), Proof(1_800_000_000_000, "stepped back"), Flow(400_000, 1_000_000, 10.04), free, 0
+    )
     assert (state.drain_eta_s, state.full_in_s, state.backlog_s) == (10, 3600, 12)
-    assert spool_state(Room(stats, None), Proof(), 300_000, 400_000, 0).drain_eta_s is None
+    assert (state.sent_bytes_per_s, state.taken_bytes_per_s, state.pace_bytes_per_s) == (1_000_000, 400_000, None)
+    state = spool_state(Room(stats, None), Proof(), Flow(400_000, 300_000, None), Allowance(5, PaceLimit.GRANT), 0)
+    assert (state.drain_eta_s, state.pace_bytes_per_s, state.pace_limit) == (None, 5, PaceLimit.GRANT)
 
 
 def test_a_camera_that_never_gave_a_picture_has_no_times() -> None:

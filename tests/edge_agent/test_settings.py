@@ -91,6 +91,7 @@ def test_the_environment_overrules_the_file(tmp_path: Path, monkeypatch: pytest.
         ("[[cameras]]", "[cameras]", r"cameras: "),
         ("[spool]", '[power]\nsource = "gpio"\n[spool]', r"power: source 'gpio' needs mains_lost_pin"),
         ("[spool]", "[power]\nlow_percent = 5\n[spool]", r"power: low_percent is below stop_percent"),
+        ("[spool]", '[spool]\nmount = "/mnt/disk"', r"spool: the directory does not lie below mount"),
         ("[spool]", "[colour]\n[spool]", r"colour: no such key \(remove it\)"),
         ('[broker]\nhost = "centre"\n', "", r"broker: missing"),
     ],

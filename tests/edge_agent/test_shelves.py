@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.contract import ClockQuality, ItemKind, ItemName
 from edge_agent.core.eviction import Alarm, Dropped, Excess, Locks, Span, WhenFull, dropped, full_in_s, plan
 from edge_agent.core.index import Index
-from edge_agent.core.shipping import FRESH_MS, Line
+from edge_agent.core.shipping import FRESH_MS, Line, Order, Want, find
 
 
 def item(sequence: int, kind: ItemKind = ItemKind.SEGMENT, camera: str = "north", run: str = "000001test") -> ItemName:
@@ -196,3 +197,66 @@ def test_the_forecast_says_when_the_spool_is_full() -> None:
     assert full_in_s(6000, 0, 10) is None
     assert full_in_s(6000, -100, 10) is None
     assert full_in_s(0, 0, 10) == 0
+
+
+# --- two lanes and what is wanted ---
+
+
+def taken(line: Line, now_ms: int = 0) -> list[int]:
+    """The backlog in the order in which it goes."""
+    order = []
+    while name := line.take_late(now_ms):
+        order.append(name.sequence)
+        line.leave(name)
+    return order
+
+
+def backlog(order: Order = Order.OLDEST) -> Line:
+    line = Line(order)
+    for number in range(1, 7):
+        line.join_backlog(item(number, camera="north" if number % 2 else "south"), 10)
+    return line
+
+
+def test_the_backlog_goes_from_the_end_that_the_operator_chose() -> None:
+    assert taken(backlog()) == [1, 2, 3, 4, 5, 6]
+    assert taken(backlog(Order.NEWEST)) == [6, 5, 4, 3, 2, 1]
+    assert [name.sequence for name, _ in backlog(Order.NEWEST).items()] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("order", "rest"), [(Order.OLDEST, [1, 2, 4, 6]), (Order.NEWEST, [6, 4, 2, 1])])
+def test_what_is_wanted_goes_ahead_of_both(order: Order, rest: list[int]) -> None:
+    """Also what reaches into the stretch by a little, and not what another camera saw."""
+    line, wants = backlog(order), [Want("north", 15_999, 20_001)]
+    line.found(find(wants, line.want(wants)))
+    assert taken(line) == [3, 5, *rest]
+
+
+def test_what_is_wanted_no_more_goes_in_its_turn() -> None:
+    line, wants = backlog(), [Want("south", 0, 100_000)]
+    line.found(find(wants, line.want(wants)))
+    assert line.want([]) == []
+    assert taken(line) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_joins_the_backlog_later_is_wanted_too() -> None:
+    line = backlog()
+    line.want([Want("north", 36_000, 40_000)])
+    line.join(item(9), 10, 0)
+    assert line.take_fresh(FRESH_MS) is None
+    assert taken(line) == [9, 1, 2, 3, 4, 5, 6]
+
+
+def test_what_one_has_taken_is_nobody_elses_until_it_is_released() -> None:
+    line = backlog()
+    line.join(item(9), 10, 0)
+    fresh, one, two = line.take_fresh(0), line.take_late(0), line.take_late(0)
+    assert (fresh, one, two) == (item(9), item(1), item(2, camera="south"))
+    assert line.take_fresh(FRESH_MS) is None, "it is on its way, however long that takes"
+    assert line.take_late(FRESH_MS) == item(3)
+    assert one is not None
+    line.release(one)
+    assert line.take_late(FRESH_MS) == one
+    assert one in line
+    assert line.leave(one) == 10
+    assert one not in line

@@ -253,13 +253,14 @@ def test_what_is_locked_goes_last_in_this_life_and_the_next(tmp_path: Path) -> N
         names = [spool.add(ItemKind.SNAPSHOT, "north", n * 4000, 0, SYNCED, bytes([n]) * 1000) for n in range(5)]
         spool.mark_sent(names[1])
         spool.lock(locked)
-        spool.lock(locked)
+        assert spool.tend() == ""
     with opened(tmp_path, quota_bytes=3500) as spool:
         assert spool.make_room() == [names[0], names[3]], "neither 1, which the centre has, nor 2"
     with opened(tmp_path, quota_bytes=1500) as spool:
         assert spool.make_room() == [names[4]]
         assert not list((tmp_path / "sent").iterdir())
         spool.lock([])
+        assert spool.tend() == ""
     with opened(tmp_path, quota_bytes=500) as spool:
         assert spool.make_room() == [names[2]]
 
@@ -280,6 +281,7 @@ def test_very_many_items_are_found_bit_by_bit_while_recording_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_agent.spool._SCAN_STEP", 10)
+    monkeypatch.setattr("edge_agent.spool._FEW", 40)
     with opened(tmp_path) as spool:
         names = [spool.add(ItemKind.SNAPSHOT, "north", number, 0, SYNCED, b"x") for number in range(50)]
         for name in names[:20]:

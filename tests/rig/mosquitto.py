@@ -45,7 +45,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 class Mosquitto:
-    """A broker on a free port of the loopback. Each user may write below `simpang/v1/<user>/` and nowhere else."""
+    """A broker on a free port of the loopback. Each user has what is below `simpang/v1/<user>/`, and nothing else."""
 
     def __init__(self, folder: Path, users: Mapping[str, str], *, tls: bool = False) -> None:
         program = require_program("mosquitto")
@@ -54,7 +54,7 @@ class Mosquitto:
         passwords.touch(mode=0o600)
         for user, password in {**users, LISTENER[0]: LISTENER[1]}.items():
             subprocess.run(["mosquitto_passwd", "-b", passwords, user, password], check=True)
-        access.write_text(f"user {LISTENER[0]}\ntopic readwrite #\npattern write simpang/v1/%u/#\n")
+        access.write_text(f"user {LISTENER[0]}\ntopic readwrite #\npattern readwrite simpang/v1/%u/#\n")
         config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous false\nuser root\n"
             f"password_file {passwords}\nacl_file {access}\nmax_queued_messages 10000\n"
@@ -80,7 +80,7 @@ class Mosquitto:
 
 
 class Listener:
-    """Hears every topic of a broker; keeps the latest payload of each, and all that was said."""
+    """Hears every topic of a broker; keeps the latest payload of each, and all that was said. May speak, too."""
 
     def __init__(
         self, port: int, user: tuple[str, str] = LISTENER, version: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5
@@ -100,6 +100,10 @@ class Listener:
     def _hear(self, _client: Any, _data: Any, message: MQTTMessage) -> None:
         self.latest[message.topic] = bytes(message.payload)
         self.said.append((message.topic, bytes(message.payload)))
+
+    def say(self, topic: str, body: bytes) -> None:
+        """It is retained there."""
+        self._client.publish(topic, body, qos=1, retain=True).wait_for_publish(5)
 
     def until(self, topic: str, *words: str, seconds: float = 5) -> bytes:
         """The latest payload of the topic, once it holds each of the words."""

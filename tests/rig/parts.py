@@ -6,6 +6,8 @@ the test, so that a green run there means that everything ran for real.
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import os
 import re
 import shutil
@@ -22,6 +24,15 @@ PACKAGES: Final = Path(__file__).parents[2] / "scripts" / "debian-packages.txt"
 SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 """Debian's own interpreter: the GStreamer bindings live there and not in the virtual environment."""
 
+_VERSION_OPTION: Final = {
+    "mosquitto": "-h",
+    "ffmpeg": "-version",
+    "ffprobe": "-version",
+    "ip": "-V",
+    "tc": "-V",
+    "nginx": "-v",
+    "mkfs.ext4": "-V",
+}
 _VERSION = re.compile(r"\d+\.\d+[\w.+-]*")
 
 
@@ -80,15 +91,7 @@ def require_program(name: str) -> Path:
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if path is None:
         _without(role, f"{name} is not installed: apt-get install {package}")
-    option = {
-        "mosquitto": "-h",
-        "ffmpeg": "-version",
-        "ffprobe": "-version",
-        "ip": "-V",
-        "mkfs.ext4": "-V",
-        "nginx": "-v",
-    }.get(name, "--version")
-    LEDGER.note(role, f"{name} {_version(path, option)}")
+    LEDGER.note(role, f"{name} {_version(path, _VERSION_OPTION.get(name, '--version'))}")
     return Path(path)
 
 
@@ -144,3 +147,19 @@ def require_network_namespaces() -> Path:
     if made.returncode or entered.returncode:
         _without("network namespaces", "this system does not let root make network namespaces")
     return ip
+
+
+def require_power_disk() -> None:
+    """What `tests.rig.power_disk` stands on: root, FUSE, loop devices and the programs around them."""
+    require_root()
+    for program in ("fusermount3", "mkfs.ext4"):
+        require_program(program)
+    for device in (Path("/dev/fuse"), Path("/dev/loop-control")):
+        if not device.exists():
+            _without("disk that loses power", f"there is no {device}: run on a host, or pass the device in")
+    try:
+        version = importlib.metadata.version("mfusepy")
+        importlib.import_module("mfusepy")
+    except (ImportError, OSError) as error:
+        _without("disk that loses power", f"mfusepy cannot be used: {error}")
+    LEDGER.note("disk that loses power", f"mfusepy {version}")

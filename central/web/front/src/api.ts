@@ -32,6 +32,8 @@ export interface Link extends Record<LinkPart, Reach> {
   at: Instant;
 }
 
+export type PaceLimit = "none" | "cap" | "window" | "grant";
+
 export interface SpoolState {
   backlog_items: number;
   backlog_s: number;
@@ -42,6 +44,8 @@ export interface SpoolState {
   drain_eta_s: number | null;
   /** When the site last found all that it had sent at the centre, or put it back into its line. */
   compared_at?: Instant | null;
+  pace_bytes_per_s: number | null;
+  pace_limit: PaceLimit;
   at: Instant;
 }
 

@@ -166,6 +166,7 @@ export function BacklogBar({
           {spool.sent_bytes_per_s > 0 && (
             <span> · {words.say("backlog.rate", { bytes: words.bytes(spool.sent_bytes_per_s) })}</span>
           )}
+          {spool.pace_limit !== "none" && <span> · {words.say(`backlog.limit.${spool.pace_limit}`)}</span>}
         </p>
       )}
     </section>
