@@ -374,6 +374,7 @@ class Ingest:
         """What stands under the identity and is not lost, else the rows of the item, whose object is now stored."""
         # Here and not as it arrives: it would hold up all the others who are sending.
         data = b"".join(chunks)
+        chunks[:] = [data]  # the pieces are free, and the budget counts the same
         if hashlib.sha256(data).hexdigest() != name.sha256:
             raise _Refusal(400, "the body does not have the hash in the name")
         stored = self._store.item(site, name.run, name.sequence)

@@ -542,7 +542,7 @@ class SpoolState(Message):
     """What the backlog may take; null when nothing but live footage limits it."""
     pace_limit: PaceLimit = PaceLimit.NONE
     compared_at: Instant | None = None
-    """When what the site believes delivered was last found at the centre, or put back into the line."""
+    """When the site last began to make sure that what it sent is at the centre, and came to the end."""
     detail: str = ""
     at: Instant
 

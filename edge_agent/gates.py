@@ -33,6 +33,8 @@ _LOOK_AGAIN_S: Final = 1.0
 _ALLOWANCE_MS: Final = 500
 _LEISURE_BYTES_PER_S: Final = 64 * 1024
 """What is on its way when the backlog may go no more arrives at this pace."""
+_LEAST_BYTES_PER_S: Final = 1024
+"""Slower than this, and the centre would think that nobody is there."""
 
 
 class FreshGate:
@@ -137,7 +139,7 @@ class LateGate:
             bytes_per_s = self.allowance().bytes_per_s
             if bytes_per_s is None:
                 return most
-            bytes_per_s = max(bytes_per_s, _LEISURE_BYTES_PER_S)
+            bytes_per_s = max(bytes_per_s or _LEISURE_BYTES_PER_S, _LEAST_BYTES_PER_S)
             size_bytes = min(most, slice_bytes(bytes_per_s))
             with self._lock:
                 wait_ms = self._meter.take(size_bytes, bytes_per_s, self._clock.monotonic_ms())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Final
 
 import av
 from av.error import FFmpegError
 
 from edge_agent.contract import FACTS_UUID, Box, SegmentFacts, facts_box, whole_boxes
 from edge_agent.core.cutting import find_holes
+
+_SECTOR: Final = 512
 
 
 class Damaged(ValueError):  # noqa: N818 - it says what the file is
@@ -28,7 +31,7 @@ class Rescued:
 def rescue(data: bytes) -> Rescued | None:
     """What a torn segment file still is; None when it holds no whole fragment. Raises Damaged."""
     boxes = list(whole_boxes(data))
-    length = max((box.end for box in boxes if box.type == "mdat"), default=0)
+    length = _whole_bytes(data, boxes)
     if not length:
         return None
     kept = [box for box in boxes if box.end <= length]
@@ -40,6 +43,22 @@ def rescue(data: bytes) -> Rescued | None:
         return _measure(data[:length], kept, SegmentFacts.model_validate_json(data[draft.offset + 24 : draft.end]))
     except (ValueError, FFmpegError) as error:
         raise Damaged(str(error)) from error
+
+
+def _whole_bytes(data: bytes, boxes: list[Box]) -> int:
+    """Where the last whole fragment ends, of those that come before the first that is not.
+
+    A power cut may leave a file with its new length, and sectors of zeros where the bytes were on their way. Whole
+    fragments have none: their last byte is no zero, and nowhere in them are so many in a row. Where the first is lost,
+    so is the size of the first box.
+    """
+    length = 0
+    for end in (box.end for box in boxes if box.type == "mdat"):
+        for sector in range(-(-length // _SECTOR) * _SECTOR, end, _SECTOR):
+            if not data[sector : min(sector + _SECTOR, end)].strip(b"\0"):
+                return length
+        length = end
+    return length
 
 
 def _measure(data: bytes, boxes: list[Box], draft: SegmentFacts) -> Rescued:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edge_agent.contract import Wish
 
-_SLACK_MS: Final = 25
+_SLACK_MS: Final = 500
 """What a late wake-up of the sender may make up for."""
 SHALLOW_MS: Final = 5
 """For so long the backlog may queue on its way, and so much goes at once, where a fresh item may come at any moment."""

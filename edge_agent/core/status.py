@@ -68,7 +68,7 @@ class CameraStatus:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """When what was sent was last found at the centre or put back into the line; and what the disk has forgotten."""
+    """What comparing with the centre shows: when the last complete comparison began, what the disk has forgotten."""
 
     compared_ms: int | None = None
     detail: str = ""

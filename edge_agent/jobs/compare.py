@@ -67,6 +67,7 @@ class Compare:
     ) -> None:
         self._shelf, self._centre, self._announce, self._clock = shelf, centre, announce, clock
         self._due_ms = self._begun_ms = self._rested_ms = clock.monotonic_ms()
+        self._begun_at_ms = 0
         self._search: Search | None = None
         self._returned = self._failures = 0
         self.proof = Proof()
@@ -75,6 +76,11 @@ class Compare:
     def ask(self) -> None:
         """A comparison is due; from any thread."""
         self._due_ms = min(self._due_ms, self._clock.monotonic_ms())
+
+    def ask_since(self, unix_ms: int) -> None:
+        """A comparison is due, unless one that began after that moment has ended; from any thread."""
+        if self.proof.compared_ms is None or self.proof.compared_ms < unix_ms:
+            self.ask()
 
     def run_once(self) -> float:
         """One answer of the centre was learned from; seconds until the next turn."""
@@ -101,7 +107,7 @@ class Compare:
         if self._shelf.stats().backlog_items > _FEW_ITEMS and now_ms < self._due_ms + _HOUR_MS:
             return False
         self._look_back(self._centre.hello(self._shelf.run))
-        self._begun_ms = now_ms
+        self._begun_ms, self._begun_at_ms = now_ms, self._clock.now_ms()
         self._due_ms = now_ms + round(_DAY_MS * (1 - random.random() / 8))  # noqa: S311 - spreads load
         self._search, self._returned = Search(self._sent()), 0
         return True
@@ -135,7 +141,7 @@ class Compare:
         now_ms = self._clock.monotonic_ms()
         self._search, self._rested_ms = None, now_ms + min(_LONGEST_PAUSE_MS, _PAUSE * (now_ms - self._begun_ms))
         self._centre.close()  # the centre would not keep an idle connection for a day either
-        self.proof = Proof(self._clock.now_ms(), self.proof.detail)
+        self.proof = Proof(self._begun_at_ms, self.proof.detail)
         if self._returned:
             log.warning("%d of %d items were not at the centre: they are sent again", self._returned, search.compared)
             data = EventData(run=self._shelf.run, items=search.compared, returned=self._returned)

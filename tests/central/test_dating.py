@@ -66,9 +66,8 @@ def test_a_run_is_dated_by_the_synced_run_of_its_boot_whatever_arrives_first(mad
     """Run 0 ended before the clock was right, run 1 was synced in its course: by each lane, in each order."""
     steps: list[Callable[[Store], object]] = [
         lambda store: store.add_items([segment(0, 10, UNSYNCED, WRONG_MS)], [event(0, 5, UNSYNCED, WRONG_MS)]),
-        lambda store: store.add_items([segment(0, 14, UNSYNCED, WRONG_MS)], []),
         lambda store: store.add_events([event(1, 20, UNSYNCED, WRONG_MS)]),
-        lambda store: store.add_items([segment(1, 24, UNSYNCED, WRONG_MS)], []),
+        lambda store: store.add_items([segment(0, 14, UNSYNCED, WRONG_MS), segment(1, 24, UNSYNCED, WRONG_MS)], []),
         lambda store: store.add_items([segment(1, 28, SYNCED, OFFSET_MS)], []),
     ]
     for number, order in enumerate(permutations(steps)):

@@ -107,6 +107,7 @@ class _Ordeal:
             early += self._live(number)
         self._last_life()
         took_s = time.monotonic() - begun_s
+        missing_s = tuple(self._missing_s())
         ends = [lived.cut for lived in self._lived]
         return Outcome(
             victim=self._victim,
@@ -123,7 +124,7 @@ class _Ordeal:
             damaged=len(self._damaged),
             left_over=self._left_over,
             broken=len(self._broken),
-            missing_s=tuple(self._missing_s()),
+            missing_s=missing_s,
             back_s=tuple(self._back_s),
             findings=tuple(self._findings[:20]),
             took_s=round(took_s, 1),
@@ -253,6 +254,9 @@ class _Ordeal:
     def _missing_s(self) -> list[float]:
         """Per cut, how much of the worst camera was never found again."""
         sent = {camera: real.sent() for camera, real in self._cameras.items()}
+        for camera, found in self._pictures.items():
+            if strange := len(found - {picture.digest for picture in sent[camera]}):
+                self._fail(len(self._lived) - 1, f"{strange} pictures of {camera} that no camera sent")
         missing = []
         for number, lived in enumerate(self._lived):
             worst = 0

@@ -25,7 +25,7 @@ from edge_agent.contract import (
 )
 from edge_agent.core.inventory import Search, step_back
 from edge_agent.core.status import Proof
-from edge_agent.errors import Unreachable
+from edge_agent.errors import SpoolError, Unreachable
 from edge_agent.jobs.compare import Compare
 from edge_agent.spool import Spool
 from tests.fakes import FakeClock
@@ -216,6 +216,34 @@ def test_it_compares_again_when_asked_and_within_a_day(life: Life) -> None:
     life.clock.advance(86_400)
     life.compare()
     assert len(life.centre.asked) == 3
+
+
+def test_a_wish_for_a_comparison_is_fulfilled_once(life: Life) -> None:
+    """However often it is told."""
+    life.compare()
+    life.job.ask_since(life.clock.now_ms())
+    life.compare()
+    assert len(life.centre.asked) == 1
+    life.clock.advance(5)
+    for _ in range(3):
+        life.job.ask_since(life.clock.now_ms())
+        life.compare()
+    assert len(life.centre.asked) == 2
+
+
+def test_trouble_of_the_disk_puts_the_comparison_off(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    life.centre.has.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(life.spool, "unsend", _raises)
+        life.compare()
+    assert life.waiting() == []
+    assert life.job.proof == Proof()
+    life.compare()
+    assert life.waiting() == life.names
+
+
+def _raises(*_: object) -> bool:
+    raise SpoolError("input/output error")
 
 
 def test_a_link_that_comes_and_goes_does_not_keep_it_busy(life: Life) -> None:

@@ -29,6 +29,7 @@ from edge_agent.core.eviction import WhenFull
 from edge_agent.core.shipping import Want
 from edge_agent.errors import SpoolError, SpoolFull
 from edge_agent.spool import OpenSegment, Spool
+from edge_agent.torn import rescue
 from tests.fakes import FakeClock
 from tests.rig.parts import require_root
 from tests.rig.segments import encode
@@ -185,6 +186,28 @@ def test_a_segment_torn_at_any_byte_is_cut_back_to_its_last_whole_fragment(torn:
             assert name.duration_ms == 100 * facts.packets
             assert (name.camera, name.start_ms, name.sequence) == ("north", 1000, 0)
             spool.mark_sent(name)
+
+
+NOISE = encode(4000, size=(96, 64), noisy=True)
+NOISE_AT = next(box.offset for box in whole_boxes(NOISE) if box.type == "moof")
+NOISY_FILE = NOISE[:NOISE_AT] + facts_box(DRAFT) + NOISE[NOISE_AT:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(lost=st.sets(st.integers(0, len(NOISY_FILE) // 512), min_size=1, max_size=5), synced=st.integers(0, 3))
+def test_sectors_that_never_reached_the_disk_are_in_no_segment(lost: set[int], synced: int) -> None:
+    """After a power cut a file may have its length and not its bytes: only the fragments before the hole are kept."""
+    ends = [box.end for box in whole_boxes(NOISY_FILE) if box.type == "mdat"]
+    safe = ends[synced]
+    torn = bytearray(NOISY_FILE)
+    for sector in lost:
+        at, end = max(safe, sector * 512), min(len(torn), (sector + 1) * 512)
+        torn[at:end] = bytes(max(0, end - at))
+    hole = next((at for at in range(len(torn)) if torn[at] != NOISY_FILE[at]), len(torn))
+    rescued = rescue(bytes(torn))
+    assert rescued is not None
+    assert rescued.length == max(end for end in ends if end <= hole)
+    assert NOISY_FILE[: rescued.length] == torn[: rescued.length]
 
 
 def test_damage_is_put_aside_and_never_stops_the_start(tmp_path: Path) -> None:

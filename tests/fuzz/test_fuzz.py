@@ -12,7 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.contract import DEFAULT_PREFIX, HELLO_PATH, ITEM_PATH, TOPICS, ItemKind, content_digest
+from edge_agent.contract import (
+    DEFAULT_PREFIX,
+    HELLO_PATH,
+    INVENTORY_PATH,
+    ITEM_PATH,
+    TOPICS,
+    ItemKind,
+    content_digest,
+)
 from tests.fuzz import checks
 from tests.fuzz.checks import NAME, NAMES, SAMPLES, SEGMENT
 from tests.fuzz.doors import Asked, Centre
@@ -208,8 +216,27 @@ def uploads(draw: st.DrawFn) -> Asked:
     )
 
 
+@st.composite
+def questions(draw: st.DrawFn) -> Asked:
+    """Something like what an agent asks when it compares what it holds."""
+    numbers = st.one_of(st.integers(-1, 9), st.sampled_from([99_999_999, 10**8, 2**31, 2**63]))
+    part = BODIES["inventory"]["ranges"][0] | {"run": RUN}
+    changes = st.dictionaries(st.sampled_from(sorted(part)), st.one_of(numbers, numbers, values), max_size=3)
+    ranges = [part | change for change in draw(st.lists(changes, max_size=4))]
+    body = draw(st.one_of(st.just(json.dumps({"ranges": ranges}).encode()), changed(BODIES["inventory"]), payloads))
+    known = [RUN, "000009zzzz"]
+    return Asked(
+        draw(one_of_or(["POST"], methods)),
+        draw(one_of_or([INVENTORY_PATH], st.sampled_from([HELLO_PATH, ITEM_PATH]))),
+        query=urlencode({"run": draw(one_of_or(known, st.text(max_size=20)))}, errors="replace").encode(),
+        headers=(draw(header("authorization", [f"Bearer {centre().world.token}"] * 5)),),
+        chunks=(body,),
+        gone=draw(st.sampled_from([False, False, False, True])),
+    )
+
+
 @some
-@given(asked=uploads())
+@given(asked=st.one_of(uploads(), uploads(), questions()))
 def test_the_agent_door_answers_anything(asked: Asked) -> None:
     centre().agent_asks(asked)
 

@@ -57,6 +57,7 @@ class Keeper:
             self._due_s[program] = now_s + RESTART_S
         elif now_s >= due_s:
             program.start()
+            self._due_s[program] = None
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -23,6 +23,8 @@ def split_sized(data: bytes) -> Iterator[bytes]:
     at = 0
     while at + 4 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
+        if not size:
+            raise ValueError("a unit of no length")
         yield data[at + 4 : at + 4 + size]
         at += 4 + size
 

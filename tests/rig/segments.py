@@ -19,8 +19,14 @@ _MOVFLAGS = "cmaf+frag_keyframe+frag_discont+skip_trailer"
 
 
 @cache
-def encode(duration_ms: int, media_start_ms: int = 0, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A fragmented MP4 of H.264 at 10 frames/s, one key frame a second, decode times from `media_start_ms`."""
+def encode(
+    duration_ms: int, media_start_ms: int = 0, size: tuple[int, int] = (64, 48), *, noisy: bool = False
+) -> bytes:
+    """A fragmented MP4 of H.264 at 10 frames/s, one key frame a second, decode times from `media_start_ms`.
+
+    Its pictures are plain, and so a few bytes each, or `noisy`.
+    """
+    dice = np.random.default_rng(seed=1)
     file = io.BytesIO()
     options = {"movflags": _MOVFLAGS, "avoid_negative_ts": "disabled"}
     with av.open(file, "w", format="mp4", options=options) as container:
@@ -32,6 +38,8 @@ def encode(duration_ms: int, media_start_ms: int = 0, size: tuple[int, int] = (6
         stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
         for number in range(max(1, duration_ms * FPS // 1000)):
             picture = np.full((size[1], size[0], 3), (media_start_ms // 100 + number) % 256, dtype=np.uint8)
+            if noisy:
+                picture = dice.integers(256, size=picture.shape, dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = media_start_ms + number * 1000 // FPS, Fraction(1, 1000)
             for packet in stream.encode(frame):

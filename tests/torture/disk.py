@@ -16,6 +16,18 @@ _BITES_BYTES: Final = (1024**2, 4096)
 class Disk(PowerDisk):
     """A disk that is mounted again after each fault, whoever still holds on to what it was before."""
 
+    def __exit__(self, *_: object) -> None:
+        # Another mount namespace may hold on to a ruin for a while. The process of the disk ends then, and with us.
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+            super().__exit__()
+        if process := self._process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.close()
+            process.stdout.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+
     @property
     def _filler(self) -> Path:
         return self.mount_point / "filler-of-another-program"

@@ -19,7 +19,7 @@ OPEN: Final[tuple[tuple[str, str], ...]] = (
     ("One direction of the fibre dead; packets above a size vanish", "network namespaces around each site"),
     ("The address of the site changes; names are not resolved", "a DHCP and a DNS server in such a namespace"),
     ("Fifty sites return at once", "more processors, or agents without cameras"),
-    ("Two boxes with one identity", "a rule for which of both is meant; both are recorded today"),
+    ("Two boxes with one identity", "a second box for a site of the campaign, and a rule for which of both is meant"),
     ("The database server of the centre is away or full", "PostgreSQL in the campaign; it runs on SQLite"),
     ("The S3 store of the archive is away or slow", "a store in the campaign; it runs on a folder"),
     ("A year of uptime, counters that overflow", "a time namespace around the agent"),

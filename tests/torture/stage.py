@@ -23,7 +23,7 @@ from tests.rig.city import City
 from tests.rig.clock_shim import ClockShim
 from tests.rig.keeper import Keeper
 from tests.rig.link import Link
-from tests.rig.processes import LateError, until
+from tests.rig.processes import until
 from tests.rig.stranger import Stranger
 from tests.system.footage import archived_pictures
 from tests.torture.account import Account, Blow, Evidence, Shot, Stretch, twice
@@ -210,10 +210,12 @@ class Stage:
             known = f"the centre expects no more of {crossing.name}"
             self._try(lambda: until(lambda: not self._is_open(crossing), _SETTLES_S, known, every_s=1))  # noqa: B023
 
+        self._try(lambda: self._city.central("verify", "--hash"))
+
     def _try(self, wait: Callable[[], object]) -> None:
         try:
             wait()
-        except LateError as error:
+        except AssertionError as error:
             self.troubles.append(str(error).splitlines()[0])
 
     def _is_open(self, crossing: Crossing) -> bool:
