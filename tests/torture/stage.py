@@ -128,16 +128,15 @@ class Stage:
         enter, city, folder = self._exit.enter_context, self._city, self.folder / f"around-{site}"
         folder.mkdir()
         door, bus, eye, clock = enter(Link()), enter(Link()), enter(Eye(folder)), enter(ClockShim(folder))
+        spool: dict[str, Any] = {"directory": str(folder / "spool"), "quota_bytes": 96 * _MIB, "reserve_bytes": _MIB}
+        if disk:
+            spool |= {"directory": str(disk.mount_point / "spool"), "mount": str(disk.mount_point)}
         settings = {
+            "spool": spool,
             "centre": {"url": f"http://127.0.0.1:{door.lay(city.agent_door)}"},
             "broker": {"host": "127.0.0.1", "port": bus.lay(city.broker)},
             "link": {"interface": "lo"},
             "report": {"telemetry_s": 10},
-            "spool": {
-                "directory": str(self._home("spool", disk) if disk else folder / "spool"),
-                "quota_bytes": 96 * _MIB,
-                "reserve_bytes": _MIB,
-            },
         }
         filming = {"id": CAMERA, "source": "rtsp", "url": eye.url, "segment_s": 1, "snapshot_s": 20, "stall_s": 5}
         made = city.enrol(site, site, [filming], settings=settings, environment=clock.environment)
