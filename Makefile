@@ -1,6 +1,6 @@
 # Bare `make` lists the targets. Paths are relative, so that a clone may lie under a path with a space in it.
 .DEFAULT_GOAL := help
-.PHONY: help install web test test-provision lint types format demo bench cuts lock docs clean
+.PHONY: help install web test test-provision lint types format demo bench cuts torture fuzz lock docs clean
 PYTHON_IN_VENV := .venv/bin/python
 # Node, which builds the web page, trusts what the system trusts, as everything else here does.
 export NODE_USE_SYSTEM_CA := 1
@@ -45,6 +45,13 @@ bench: install ## every figure, with its peer; ONLY=name for one
 cuts: install ## power cuts under agent and centre; CUTS=1000 SEED=1, GO_ON=1 takes up a run that was broken off
 	@scripts/parts
 	@$(PYTHON_IN_VENV) -m tests.cuts
+
+torture: install ## a city under random faults, and the account of every picture; MINUTES=10 SITES=3 SEED=
+	@scripts/parts
+	@$(PYTHON_IN_VENV) -m tests.torture
+
+fuzz: install ## input that nobody would send, for long; MINUTES=n for each target, ONLY=target, RECORD=yes
+	@$(PYTHON_IN_VENV) -m tests.fuzz
 
 docs: install ## write the generated documents anew
 	@$(PYTHON_IN_VENV) -m tests.documents

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from contextlib import closing
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,9 @@ from central.errors import CentralError, SettingsError
 from central.export import export as export_footage
 from central.settings import Settings, load
 from central.store import SiteRow, Store
-from central.web.models import Completeness, CompletenessRow, Sites, Wishes
+from central.verify import DEEDS
+from central.verify import verify as check_archive
+from central.web.models import Completeness, CompletenessRow, Sites, Waiting, Wishes
 from central.wishes import WANTED_MS
 from edge_agent.contract import SpoolState
 
@@ -47,7 +50,7 @@ From = Annotated[str, typer.Argument(metavar="FROM", help="Such as 2026-11-24T08
 To = Annotated[str, typer.Argument(metavar="TO", help="Likewise; without a zone, times are of settings.timezone.")]
 
 _EXIT_TROUBLE = 2
-_EXIT_UNEXPLAINED = 4
+_EXIT_FINDINGS = 4
 _WORTH_TELLING_S = 30
 """Footage that has waited for less is on its way."""
 
@@ -155,8 +158,10 @@ def completeness(
     with closing(centre.open_store(settings)) as store:
         found = history.completeness(store, from_ms, to_ms, _now_ms(), zone, site, camera)
         rows = [CompletenessRow.of(row) for row in found]
+        told = Sites.of(store.sites(), store.states()).sites
+    waiting = [Waiting.of(row) for row in told if site in (None, row.site)]
     if as_json:
-        typer.echo(Completeness(rows=tuple(rows)).model_dump_json(indent=2))
+        typer.echo(Completeness(rows=tuple(rows), sites=tuple(waiting)).model_dump_json(indent=2))
     else:
         table = Table("site", "camera", "day", "recorded", "pending", "lost", "silent", "unexplained")
         for row in rows:
@@ -172,8 +177,52 @@ def completeness(
                 f"[bold red]{_minutes(row.unexplained_s)}[/]" if row.unexplained_s else "0",
             )
         Console().print(table if rows else "no footage was expected on these days")
+        Console().print(_waiting_table(waiting))
     if any(row.unexplained_s for row in rows):
-        raise typer.Exit(_EXIT_UNEXPLAINED)
+        raise typer.Exit(_EXIT_FINDINGS)
+
+
+@cli.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found; footage is never deleted.")] = False,
+    read_all: Annotated[bool, typer.Option("--hash", help="Read every object and compare its bytes.")] = False,
+    archive_is_new: Annotated[
+        bool, typer.Option("--archive-is-new", help="The archive was replaced by an empty one: ask for everything.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Compare index and archive; exit code 4 if anything is left that does not fit."""
+    settings = load(config, directory)
+    archive = centre.open_archive(settings)
+    terminal = Console(stderr=True)
+    with (
+        closing(centre.open_store(settings)) as store,
+        Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar,
+    ):
+        task = bar.add_task("objects and rows")
+        verdict = check_archive(
+            store,
+            archive,
+            _now_ms(),
+            lambda done, total: bar.update(task, completed=done, total=total),
+            repair=repair,
+            read_all=read_all,
+            archive_is_new=archive_is_new,
+        )
+    if as_json:
+        _print_json(asdict(verdict) | {"left": verdict.left})
+    else:
+        for finding, (meaning, deed) in DEEDS.items():
+            if verdict.found[finding]:
+                done = deed if repair else f"with --repair: {deed}"
+                typer.echo(f"{verdict.found[finding]} {meaning} ({done}), such as {verdict.examples[finding][0]}")
+        typer.echo(
+            f"{verdict.objects} objects, {verdict.items} items, {verdict.lost} of them lost; {verdict.left} left"
+        )
+    if verdict.left:
+        raise typer.Exit(_EXIT_FINDINGS)
 
 
 @cli.command()
@@ -306,6 +355,19 @@ def _interval(from_: str, to: str, settings: Settings) -> tuple[int, int]:
     if from_ms >= to_ms:
         raise SettingsError("TO is not after FROM", "swap them")
     return from_ms, to_ms
+
+
+def _waiting_table(sites: list[Waiting]) -> Table:
+    table = Table("site", "waiting", "all here in", "compared")
+    for site in sites:
+        eta = f"{_minutes(site.drain_eta_s)} min" if site.drain_eta_s is not None else "not known"
+        table.add_row(
+            site.site,
+            "-" if site.backlog_items is None else f"{site.backlog_items} items, {site.backlog_s:.0f} s",
+            eta if site.backlog_items else "-",
+            f"{site.compared_at:%F %T} UTC" if site.compared_at else "not yet",
+        )
+    return table
 
 
 def _parse_time(text: str, zone: ZoneInfo) -> datetime:

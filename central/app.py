@@ -1,7 +1,7 @@
 """The centre's front door: opens store, archive and broker, starts the doors, and ends them in good order.
 
 The main thread waits for the word to stop; meanwhile it looks once a second whether sites were enrolled and whether
-all that it started is alive.
+all that it started is alive, and lets a little of the oldest history go.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event as Signal
@@ -37,6 +38,7 @@ from central.wishes import Wishes
 _log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 1.0
+_DAY_MS: Final = 86_400_000
 _GRACE_S: Final = 3
 _KEEP_ALIVE_S: Final = 120
 
@@ -117,7 +119,7 @@ def serve(settings: Settings) -> None:
         cleanup.callback(serve_file.unlink, missing_ok=True)
         trouble = ""
         while not stop.wait(_LOOK_S):
-            before, trouble = trouble, _look(roll, broker, changes)
+            before, trouble = trouble, _look(roll, broker, changes) or _forget(store, settings.history_days)
             if trouble != before:
                 _log.error("%s", trouble or "store and broker are well again")
             if not (ingest.alive and subscriber.alive and wishes.alive and all(door.alive for door in doors)):
@@ -156,6 +158,15 @@ def _look(roll: Roll, broker: Broker, changes: Changes) -> str:
             broker.admit(roll.sites.values())
             changes.mark(known ^ set(roll.sites))
     except (StoreDown, BrokerDown) as error:
+        return str(error)
+    return ""
+
+
+def _forget(store: Store, days: int) -> str:
+    """A little of what is too old for the history is gone; the trouble there is, or nothing."""
+    try:
+        store.forget_samples(time.time_ns() // 1_000_000 - days * _DAY_MS)
+    except StoreDown as error:
         return str(error)
     return ""
 

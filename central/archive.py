@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -21,7 +23,18 @@ from central.errors import ArchiveDown, NoRoom, NothingThere, SettingsError
 from central.settings import S3Settings
 
 _FOLDERS_REMEMBERED: Final = 4096
+_WALKED_AT_ONCE: Final = 1000
+_ASIDE: Final = "quarantine/"
 _DRAFTS: Final = "drafts"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as a listing tells of it."""
+
+    key: str
+    size_bytes: int
+    stored_ms: int
 
 
 class Archive:
@@ -110,6 +123,36 @@ class Archive:
             raise NothingThere(f"the archive has no object {key}") from error
         except (BaseError, OSError) as error:
             raise ArchiveDown(f"the archive does not give {key}: {_reason(error)}") from error
+
+    def size(self, key: str) -> int | None:
+        """How many bytes the object has, None when there is none; ArchiveDown."""
+        try:
+            return obstore.head(self._objects, key)["size"]
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise ArchiveDown(f"the archive does not tell of {key}: {_reason(error)}") from error
+
+    def walk(self) -> Iterator[list[Stored]]:
+        """Every object but those put aside, some at a time, in no order; ArchiveDown."""
+        try:
+            for some in obstore.list(self._objects, chunk_size=_WALKED_AT_ONCE):
+                yield [
+                    Stored(meta["path"], meta["size"], round(meta["last_modified"].timestamp() * 1000))
+                    for meta in some
+                    if not meta["path"].startswith(_ASIDE)
+                ]
+        except (BaseError, OSError) as error:
+            raise ArchiveDown(f"the archive cannot be listed: {_reason(error)}") from error
+
+    def put_aside(self, key: str) -> None:
+        """The object is where nobody takes it for an item, its bytes untouched; ArchiveDown."""
+        try:
+            obstore.rename(self._objects, key, _ASIDE + key)
+            if self._folder is not None:
+                self._settle(self._folder / (_ASIDE + key))
+        except (BaseError, OSError) as error:
+            raise ArchiveDown(f"the archive does not put {key} aside: {_reason(error)}") from error
 
     def delete(self, key: str) -> None:
         """The object is gone; it is no error when it was not there."""

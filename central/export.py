@@ -19,7 +19,8 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from central.archive import Archive
-from central.core.timeline import Footage, State, place
+from central.core.dating import Dating
+from central.core.timeline import Footage, State, place, played
 from central.errors import CentralError, NothingThere
 from central.history import camera_timeline
 from central.store import Store
@@ -27,12 +28,14 @@ from edge_agent.contract import Instant, LossCause, Message, instant
 
 
 class Part(Message):
-    """A stretch of the file that plays without a break."""
+    """A stretch of the file that plays without a break, all of its times known in one way."""
 
     at_s: float
     """Where it begins in the file."""
     from_at: Instant
     to_at: Instant
+    dating: Dating
+    """How these times are known."""
 
 
 class Missing(Message):
@@ -75,7 +78,7 @@ def export(
     NothingThere when there is no footage; CentralError when the format of the picture changes within the interval or
     the file cannot be written; StoreDown, ArchiveDown.
     """
-    footage = place(store.footage(site, camera, from_ms, to_ms))
+    footage = played(place(store.footage(site, camera, from_ms, to_ms)))
     placed = [p for p in footage if p.start_ms < to_ms and p.end_ms > from_ms]
     if not placed:
         raise NothingThere(
@@ -92,8 +95,9 @@ def export(
                 row = store.item(site, segment.run, segment.sequence)
                 assert row is not None  # noqa: S101 - rows are never deleted
                 continues = previous is not None and segment.continues(previous)
-                if not continues:
-                    parts.append(Part(at_s=float(joint.length_s), from_at=instant(start_ms), to_at=instant(end_ms)))
+                if not continues or parts[-1].dating is not segment.dating:
+                    begin = {"from_at": instant(start_ms), "to_at": instant(end_ms), "dating": segment.dating}
+                    parts.append(Part(at_s=float(joint.length_s), **begin))
                 if not joint.append(archive.read(row.object, row.offset, row.length), continues=continues):
                     when = instant(start_ms)
                     raise CentralError(

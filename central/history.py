@@ -53,7 +53,7 @@ def last_word(states: list[StateRow], camera: str) -> LastWord:
 
 def camera_timeline(store: Store, site: str, camera: str, from_ms: int, to_ms: int, now_ms: int) -> list[Interval]:
     """The fate of each moment of the interval. StoreDown."""
-    footage = store.footage(site, camera, from_ms, to_ms)
+    footage = store.footage(site, camera, from_ms, to_ms, also_lost=True)
     edges = [from_ms, to_ms, *(f.start_ms for f in footage), *(f.end_ms for f in footage)]
     # A report of the day before may still be open.
     events = store.timeline_events(site, min(edges) - _DAY_MS, max(edges), {f.run for f in footage})

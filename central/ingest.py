@@ -11,16 +11,16 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -28,21 +28,28 @@ from starlette.routing import Route
 
 from central.errors import ArchiveDown, CentralError, NoRoom, StoreDown
 from central.store import EventRow, ItemRow
+from central.telemetry import SampleRow, rows_of
 from edge_agent.contract import (
     HELLO_PATH,
+    INVENTORY_PATH,
     ITEM_PATH,
     MAX_ITEM_BYTES,
     MAX_MESSAGE_BYTES,
     NO_CAMERA,
+    Differences,
     Event,
     Hello,
+    Inventory,
     ItemKind,
     ItemName,
     Problem,
+    Range,
     Receipt,
+    RunId,
     Telemetry,
     content_digest,
     instant,
+    range_digest,
     read_facts,
 )
 
@@ -52,11 +59,18 @@ _AT_ONCE: Final = 8
 """Items being made durable at the same time; the disk is the narrow place."""
 _COMMIT_AT_MOST: Final = 256
 _RETRY_AFTER_S: Final = "5"
+_COMPARISONS_AT_MOST: Final = 8
+"""Inventories that wait for their answer, one after the other, so that comparing never holds up items."""
+_RUN: Final = TypeAdapter[str](RunId)
 
 
 class _Store(Protocol):
     def item(self, site: str, run: str, sequence: int) -> ItemRow | None: ...
-    def add_items(self, rows: list[ItemRow], with_events: list[EventRow]) -> list[tuple[ItemRow, bool]]: ...
+    def add_items(
+        self, rows: list[ItemRow], with_events: list[EventRow], with_samples: list[SampleRow]
+    ) -> list[tuple[ItemRow, bool]]: ...
+    def held(self, site: str, ranges: Iterable[Range]) -> Iterator[list[tuple[int, str]]]: ...
+    def newest(self, site: str, but_run: str) -> tuple[str, int] | None: ...
 
 
 class _Archive(Protocol):
@@ -72,10 +86,11 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not an error
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """What a row needs beyond the name: columns of a segment, or the event in the item."""
+    """What a row needs beyond the name: columns of a segment, or the event or the messages in the item."""
 
     columns: dict[str, Any] = field(default_factory=dict)
     event: Event | None = None
+    batch: Telemetry | None = None
 
 
 def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
@@ -85,7 +100,8 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
             facts = read_facts(memoryview(data))
             if name.camera == NO_CAMERA:
                 raise ValueError("a segment belongs to a camera")
-            if max(facts.session, facts.media_start_ms // 1000, facts.gap_before_ms // 1000) >= 2**31:
+            times_s = (ms // 1000 for ms in (facts.media_start_ms, facts.gap_before_ms, facts.monotonic_ms))
+            if max(facts.session, *times_s) >= 2**31:
                 raise ValueError("the facts of the segment are out of range")
             return _Checked(
                 {
@@ -99,6 +115,7 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
                     "holes": json.dumps([(hole.offset_ms, hole.duration_ms) for hole in facts.holes])
                     if facts.holes
                     else None,
+                    "monotonic_ms": facts.monotonic_ms,
                 }
             )
         case ItemKind.EVENT:
@@ -106,11 +123,55 @@ def check_body(name: ItemName, data: bytes | bytearray) -> _Checked:
                 raise ValueError(f"an event has at most {MAX_MESSAGE_BYTES} bytes")
             return _Checked(event=Event.model_validate_json(bytes(data)))
         case ItemKind.TELEMETRY:
-            Telemetry.model_validate_json(bytes(data))
+            return _Checked(batch=Telemetry.model_validate_json(bytes(data)))
         case ItemKind.SNAPSHOT:
             if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
                 raise ValueError("not a whole JPEG file")
     return _Checked()
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """An item's row, and the rows of what is in it."""
+
+    row: ItemRow
+    events: list[EventRow] = field(default_factory=list)
+    samples: list[SampleRow] = field(default_factory=list)
+
+
+def sheet_of(site: str, name: ItemName, data: bytes | bytearray, key: str, stored_ms: int) -> Sheet:
+    """The rows of an item whose object is, or will be, the whole of `key`; ValueError as with `check_body`."""
+    checked = check_body(name, data)
+    row = ItemRow(
+        site=site,
+        run=name.run,
+        sequence=name.sequence,
+        kind=name.kind,
+        camera=name.camera,
+        start_ms=name.start_ms,
+        duration_ms=name.duration_ms,
+        clock=name.clock,
+        sha256=name.sha256,
+        size_bytes=len(data),
+        stored_ms=stored_ms,
+        object=key,
+        offset=0,
+        length=len(data),
+        **checked.columns,
+    )
+    events = [EventRow.of(site, checked.event, stored_ms)] if checked.event else []
+    samples = list(rows_of(site, name, checked.batch, stored_ms)) if checked.batch else []
+    return Sheet(row, events, samples)
+
+
+def tabulate(sheets: Iterable[Sheet]) -> tuple[list[ItemRow], list[EventRow], list[SampleRow]]:
+    """The rows of all of them, table by table."""
+    sheets = list(sheets)
+    return (
+        [sheet.row for sheet in sheets],
+        [event for sheet in sheets for event in sheet.events],
+        [sample for sheet in sheets for sample in sheet.samples],
+    )
 
 
 _Filing = Future[tuple[ItemRow, bool]]
@@ -121,14 +182,14 @@ class Clerk:
 
     def __init__(self, store: _Store) -> None:
         self._store = store
-        self._queue: SimpleQueue[tuple[ItemRow, EventRow | None, _Filing] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Sheet, _Filing] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="clerk", daemon=True)
         self._thread.start()
 
-    def file(self, row: ItemRow, event: EventRow | None) -> _Filing:
+    def file(self, sheet: Sheet) -> _Filing:
         """Becomes what durably stands under the row's identity and whether it is new, or a StoreDown."""
         future: _Filing = Future()
-        self._queue.put((row, event, future))
+        self._queue.put((sheet, future))
         return future
 
     def close(self) -> None:
@@ -150,12 +211,12 @@ class Clerk:
             batch = [filing for filing in waiting if filing is not None]
             ended = len(batch) < len(waiting)
             try:
-                filed = self._store.add_items([row for row, _, _ in batch], [event for _, event, _ in batch if event])
+                filed = self._store.add_items(*tabulate(sheet for sheet, _ in batch))
             except StoreDown as error:
-                for _, _, future in batch:
+                for _, future in batch:
                     future.set_exception(error)
             else:
-                for (_, _, future), result in zip(batch, filed, strict=True):
+                for (_, future), result in zip(batch, filed, strict=True):
                     future.set_result(result)
 
 
@@ -175,6 +236,8 @@ class Ingest:
         self._budget_bytes = in_flight_bytes
         self._clerk = Clerk(store)
         self._hands = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ingest")
+        self._comparer = ThreadPoolExecutor(1, thread_name_prefix="compare")
+        self._comparisons = 0
 
     def app(self) -> Starlette:
         """The ASGI application of the agent door."""
@@ -182,6 +245,7 @@ class Ingest:
             routes=[
                 Route(ITEM_PATH + "{name}", self._put, methods=["PUT"]),
                 Route(HELLO_PATH, self._hello, methods=["GET"]),
+                Route(INVENTORY_PATH, self._inventory, methods=["POST"]),
                 Route("/healthz", _healthy, methods=["GET"]),
             ]
         )
@@ -189,6 +253,7 @@ class Ingest:
     def close(self) -> None:
         """Finish what was begun."""
         self._hands.shutdown()
+        self._comparer.shutdown()
         self._clerk.close()
 
     @property
@@ -199,20 +264,58 @@ class Ingest:
     async def _hello(self, request: Request) -> Response:
         try:
             site = self._site(request)
-        except _Refusal as error:
+            newest = None
+            if "run" in request.query_params:
+                run = _understood(_RUN.validate_python, request.query_params["run"], "not the name of a run")
+                newest = await asyncio.get_running_loop().run_in_executor(self._hands, self._store.newest, site, run)
+        except (_Refusal, CentralError) as error:
             return _problem(error)
-        return _json(Hello(site=site, at=datetime.now(UTC)).to_json(), 200)
+        newest_run, newest_sequence = newest or (None, None)
+        hello = Hello(site=site, at=datetime.now(UTC), newest_run=newest_run, newest_sequence=newest_sequence)
+        return _json(hello.to_json(), 200)
+
+    async def _inventory(self, request: Request) -> Response:
+        try:
+            site = self._site(request)
+            body = bytearray()
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_MESSAGE_BYTES:
+                    raise _Refusal(413, "the inventory is too large", f"it has at most {MAX_MESSAGE_BYTES} bytes")
+            inventory = _understood(Inventory.model_validate_json, bytes(body), "not an inventory")
+            if self._comparisons >= _COMPARISONS_AT_MOST:
+                raise _Refusal(503, "too many comparisons at once")
+            self._comparisons += 1
+            try:
+                loop = asyncio.get_running_loop()
+                differ = await loop.run_in_executor(self._comparer, self._differing, site, inventory.ranges)
+            finally:
+                self._comparisons -= 1
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except (_Refusal, CentralError) as error:
+            await _drain(request)
+            return _problem(error)
+        return _json(Differences(differ=differ).to_json(), 200)
+
+    def _differing(self, site: str, ranges: tuple[Range, ...]) -> tuple[int, ...]:
+        held = self._store.held(site, ranges)
+        return tuple(
+            number
+            for number, (part, items) in enumerate(zip(ranges, held, strict=True))
+            if len(items) != part.count or range_digest(items) != part.digest
+        )
 
     async def _put(self, request: Request) -> Response:
         try:
             site = self._site(request)
-            name = _item_name(request)
-            data = bytearray()
+            name = _understood(ItemName.parse, request.path_params["name"], "not the name of an item")
+            chunks: list[bytes] = []
             try:
-                await self._receive(request, name, data)
-                row, new = await self._keep(site, name, data)
+                await self._receive(request, name, chunks)
+                row, new = await self._keep(site, name, chunks)
             finally:
-                self._budget_bytes += len(data)
+                self._budget_bytes += sum(map(len, chunks))
         except ClientDisconnect:
             return Response(status_code=400)
         except (_Refusal, CentralError) as error:
@@ -236,82 +339,74 @@ class Ingest:
                 return site
         raise _Refusal(401, "the token is not known here", "enrol the site, or put its new token into its settings")
 
-    async def _receive(self, request: Request, name: ItemName, data: bytearray) -> None:
-        """The whole body in `data`; what it holds is taken from the budget."""
+    async def _receive(self, request: Request, name: ItemName, chunks: list[bytes]) -> None:
+        """The whole body in `chunks`; what they hold is taken from the budget."""
         if _announced_bytes(request) > MAX_ITEM_BYTES:
             raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
         digest = request.headers.get("content-digest")
         if digest is not None and digest != content_digest(name.sha256):
             raise _Refusal(400, "Content-Digest is not the hash in the name")
+        size_bytes = 0
         async for chunk in request.stream():
-            if len(data) + len(chunk) > MAX_ITEM_BYTES:
+            size_bytes += len(chunk)
+            if size_bytes > MAX_ITEM_BYTES:
                 raise _Refusal(413, "the item is too large", f"an item has at most {MAX_ITEM_BYTES} bytes")
             if len(chunk) > self._budget_bytes:
                 raise _Refusal(503, "too many uploads at once")
-            data += chunk
+            chunks.append(chunk)  # and joined later: to grow one buffer costs as much as all else that is done here
             self._budget_bytes -= len(chunk)
 
-    async def _keep(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, bool]:
+    async def _keep(self, site: str, name: ItemName, chunks: list[bytes]) -> tuple[ItemRow, bool]:
         """What durably stands under the identity, and whether it is new."""
         loop = asyncio.get_running_loop()
-        stored = await loop.run_in_executor(self._hands, self._stored, site, name, data)
+        stored = await loop.run_in_executor(self._hands, self._stored, site, name, chunks)
         if isinstance(stored, ItemRow):
             row, new = stored, False
         else:
-            mine, event = stored
-            row, new = await asyncio.wrap_future(self._clerk.file(mine, event))
-            if row.object != mine.object:
-                await loop.run_in_executor(self._hands, self._archive.delete, mine.object)
+            row, new = await asyncio.wrap_future(self._clerk.file(stored))
+            if row.object != stored.row.object:
+                await loop.run_in_executor(self._hands, self._archive.delete, stored.row.object)
         if row.sha256 != name.sha256:
             raise _Refusal(409, "another item has this identity", f"{row.run}/{row.sequence} is stored already")
         return row, new
 
-    def _stored(self, site: str, name: ItemName, data: bytearray) -> ItemRow | tuple[ItemRow, EventRow | None]:
-        """What stands under the identity already, else the rows of the item, whose object is now stored."""
+    def _stored(self, site: str, name: ItemName, chunks: list[bytes]) -> ItemRow | Sheet:
+        """What stands under the identity and is not lost, else the rows of the item, whose object is now stored."""
         # Here and not as it arrives: it would hold up all the others who are sending.
+        data = b"".join(chunks)
+        chunks[:] = [data]  # the pieces are free, and the budget counts the same
         if hashlib.sha256(data).hexdigest() != name.sha256:
             raise _Refusal(400, "the body does not have the hash in the name")
-        return self._store.item(site, name.run, name.sequence) or self._archived(site, name, data)
+        stored = self._store.item(site, name.run, name.sequence)
+        if stored is not None and (stored.lost_ms is None or stored.sha256 != name.sha256):
+            return stored
+        return self._archived(site, name, data)
 
-    def _archived(self, site: str, name: ItemName, data: bytearray) -> tuple[ItemRow, EventRow | None]:
+    def _archived(self, site: str, name: ItemName, data: bytes) -> Sheet:
         """The rows of an item whose object is stored."""
         stored_ms = time.time_ns() // 1_000_000
-        try:
-            checked = check_body(name, data)
-            event = EventRow.of(site, checked.event, stored_ms) if checked.event else None
-        except ValueError as error:
-            raise _Refusal(400, "the body is not what its name says", _first_line(error)) from error
         key = f"{instant(stored_ms):%Y/%m/%d}/{site}/{name.camera}/{name}"
-        self._archive.put(key, data)
-        row = ItemRow(
-            site=site,
-            run=name.run,
-            sequence=name.sequence,
-            kind=name.kind,
-            camera=name.camera,
-            start_ms=name.start_ms,
-            duration_ms=name.duration_ms,
-            clock=name.clock,
-            sha256=name.sha256,
-            size_bytes=len(data),
-            stored_ms=stored_ms,
-            object=key,
-            offset=0,
-            length=len(data),
-            **checked.columns,
+        filed = _understood(
+            lambda body: sheet_of(site, name, body, key, stored_ms), data, "the body is not what its name says"
         )
-        return row, event
+        self._archive.put(key, data)
+        return filed
 
 
 async def _healthy(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def _item_name(request: Request) -> ItemName:
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def _understood(read: Callable[[_In], _Out], told: _In, wrong: str) -> _Out:
+    """What `read` makes of what the agent told; a refusal that says what is wrong with it."""
     try:
-        return ItemName.parse(request.path_params["name"])
+        return read(told)
     except ValueError as error:
-        raise _Refusal(400, "not the name of an item", str(error)) from error
+        raise _Refusal(400, wrong, _first_line(error)) from error
 
 
 def _announced_bytes(request: Request) -> int:
@@ -331,7 +426,7 @@ async def _drain(request: Request) -> None:
 def _first_line(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
     return str(error).splitlines()[0]
 
 

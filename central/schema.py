@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    text,
+)
 
 metadata = MetaData()
+
+UNDATED = text("label_ms IS NULL AND monotonic_ms IS NOT NULL AND clock <> 'synced'")
+"""What a clock has labelled that nobody vouched for, and no other clock of its boot has had its say on yet."""
 
 _ROW = BigInteger().with_variant(Integer, "sqlite")
 
@@ -39,6 +54,8 @@ items = Table(
     Column("object", Text, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("length", BigInteger, nullable=False),
+    # When the bytes were found missing or damaged; null while they are there. Their site is asked for them again.
+    Column("lost_ms", BigInteger),
     # Facts of a segment; null for other kinds.
     Column("session", Integer),
     Column("media_start_ms", BigInteger),
@@ -48,8 +65,24 @@ items = Table(
     Column("gap_cause", String(16)),
     Column("gap_detail", Text),
     Column("holes", Text),
+    Column("monotonic_ms", BigInteger),
+    # What the name of the item says, where another clock of its boot has had its say on start_ms.
+    Column("label_ms", BigInteger),
     Index("items_identity", "site", "run", "sequence", unique=True),
     Index("items_timeline", "site", "camera", "kind", "start_ms"),
+    Index("items_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+)
+
+# The clock of each life of an agent: its boot, and how far the monotonic clock is from the time of day, once proven.
+runs = Table(
+    "runs",
+    metadata,
+    Column("site", String(32), nullable=False),
+    Column("run", String(10), nullable=False),
+    Column("boot", String(8)),
+    Column("offset_ms", BigInteger),
+    PrimaryKeyConstraint("site", "run"),
+    Index("runs_boot", "site", "boot"),
 )
 
 events = Table(
@@ -64,8 +97,16 @@ events = Table(
     Column("camera", String(32)),
     Column("received_ms", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
+    Column("boot", String(8)),
+    Column("clock", String(16)),
+    Column("monotonic_ms", BigInteger),
+    Column("label_ms", BigInteger),
+    # Where the footage ended that it tells of, as far as that is known; null for other kinds.
+    Column("until_ms", BigInteger),
     Index("events_identity", "site", "event", unique=True),
+    Index("events_until", "site", "until_ms"),
     Index("events_timeline", "site", "type", "time_ms"),
+    Index("events_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
 )
 
 states = Table(
@@ -91,4 +132,23 @@ wishes = Table(
     Column("made_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger),
     Index("wishes_identity", "site", "kind", "camera", "from_ms", "to_ms", unique=True),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=True),
+    Column("site", String(32), nullable=False),
+    Column("topic", String(16), nullable=False),
+    Column("camera", String(32), nullable=False),  # empty where the topic has none
+    Column("at_ms", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    # By which clock it is dated; null where somebody vouched for that clock, and in live copies.
+    Column("run", String(10)),
+    Column("clock", String(16)),
+    Column("monotonic_ms", BigInteger),
+    Column("label_ms", BigInteger),
+    Index("samples_identity", "site", "topic", "camera", "at_ms", unique=True),
+    Index("samples_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
 )

@@ -82,7 +82,7 @@ class PaceSettings(_Section):
     trunk_bytes_per_s: int = Field(
         0, ge=0, description="Bytes of footage per second that all sites together may bring to the centre; 0: no limit"
     )
-    reserve: float = Field(0.05, ge=0, le=0.9, description="Part of it that is left free for live footage to grow into")
+    reserve: float = Field(0.03, ge=0, le=0.9, description="Part of it that is left free for live footage to grow into")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     )
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="Whose days the completeness report counts."
+    )
+    history_days: int = Field(
+        90, ge=1, description="So long what sites told of themselves can be looked up; its items stay in the archive."
     )
     public_agent_url: str | None = Field(
         None, description="How agents reach the agent door, for enrolment; guessed from `agent_listen` when not given."

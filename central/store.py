@@ -1,13 +1,13 @@
-"""The database: which sites, items, events and states there are. The only module with SQL.
+"""The database: which sites, items, events and states there are. Home of the SQL.
 
 SQLite (WAL, synchronous=FULL) and PostgreSQL behave alike here: what a method has written when it returns is durable.
-Every method raises StoreDown when the database does not answer.
+Every method raises StoreDown when the database does not answer. The rows come to date in `dating.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +27,15 @@ from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
 
-from central.core.timeline import Footage, SiteEvent, unix_ms
+from central import telemetry
+from central.core.dating import Dating
+from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
 from central.core.wishing import WishKind, WishRow
+from central.dating import RunClock, bring_to_date, learn
 from central.errors import SettingsError, StoreDown
 from central.schema import events, items, sites, states, wishes
-from edge_agent.contract import Event, EventType, LossCause
+from central.telemetry import Point, SampleRow
+from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
@@ -39,6 +43,15 @@ _CONNECTIONS: Final = 16
 """Kept open, enough for all who file items and some who look; those beyond are made and closed each time."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
+
+_LOSSES_THAT_REACH_BACK: Final = 64
+"""What one camera lost does not overlap: of what ended after an interval only the next of each camera began in it."""
+
+_REMEMBERED: Final = 10_000
+_LOOK_BEYOND: Final = 10_000
+
+_GONE: Final = (EventType.SPOOL_EVICTED, EventType.SPOOL_QUARANTINED)
+"""What tells of footage long after it was recorded."""
 
 _EARLIEST_MS: Final = 1_767_225_600_000
 """2026: a label before there was an agent is a wrong clock's, and no neighbour."""
@@ -75,6 +88,7 @@ class ItemRow:
     object: str
     offset: int
     length: int
+    lost_ms: int | None = None
     session: int | None = None
     media_start_ms: int | None = None
     init_bytes: int | None = None
@@ -83,6 +97,16 @@ class ItemRow:
     gap_cause: str | None = None
     gap_detail: str | None = None
     holes: str | None = None
+    monotonic_ms: int | None = None
+    label_ms: int | None = None
+    """What the name says, once another clock of the boot has had its say on `start_ms`."""
+
+    @property
+    def told(self) -> RunClock | None:
+        """What it tells of the clock of its run, if anything."""
+        if self.monotonic_ms is None or self.clock != ClockQuality.SYNCED or self.start_ms > self.stored_ms + FUTURE_MS:
+            return None
+        return RunClock(self.site, self.run, offset_ms=self.start_ms - self.monotonic_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +121,47 @@ class EventRow:
     camera: str | None
     received_ms: int
     body: str
+    boot: str | None = None
+    clock: str | None = None
+    monotonic_ms: int | None = None
+    label_ms: int | None = None
+    """When it says it was, once another clock of the boot has had its say on `time_ms`."""
+    until_ms: int | None = None
+    """Where the footage ended that it says is gone, unless the clock that labelled it was wrong."""
 
     @classmethod
     def of(cls, site: str, event: Event, received_ms: int) -> Self:
         """The row of an event; ValueError when its id cannot be one."""
         if not (0 < len(event.id) <= 200 and event.id.isprintable()):
             raise ValueError("the id of an event has 1 to 200 printable characters")
+        time_ms, offset_ms = unix_ms(event.time), event.data.wall_minus_monotonic_ms
         return cls(
             site=site,
             event=event.id,
             type=event.type,
-            time_ms=unix_ms(event.time),
+            time_ms=time_ms,
             run=event.data.run,
             camera=event.data.camera,
             received_ms=received_ms,
             body=event.to_json().decode(),
+            boot=event.data.boot,
+            clock=event.data.clock,
+            monotonic_ms=None if offset_ms is None else time_ms - offset_ms,
+            until_ms=_until_ms(event),
         )
+
+    @property
+    def told(self) -> RunClock | None:
+        """What it tells of the clock of its run, if anything."""
+        proves = self.clock == ClockQuality.SYNCED and self.time_ms <= self.received_ms + FUTURE_MS
+        if proves and self.monotonic_ms is not None:
+            return RunClock(self.site, self.run, self.boot, self.time_ms - self.monotonic_ms)
+        return RunClock(self.site, self.run, self.boot) if self.boot else None
+
+
+def _until_ms(event: Event) -> int | None:
+    told = event.type in _GONE and event.data.items_clock is not ClockQuality.UNSYNCED
+    return unix_ms(event.data.to_at) if told and event.data.to_at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +180,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._old_news: set[tuple[str, str, bool, bool]] = set()
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
 
     @classmethod
@@ -217,16 +267,25 @@ class Store:
 
     # --- items ---
 
-    def add_items(self, rows: Sequence[ItemRow], with_events: Sequence[EventRow]) -> list[tuple[ItemRow, bool]]:
+    def add_items(
+        self, rows: Sequence[ItemRow], with_events: Sequence[EventRow], with_samples: Sequence[SampleRow] = ()
+    ) -> list[tuple[ItemRow, bool]]:
         """What stands under the identity of each row, and whether it is that row, new. Durable on return.
 
-        The events are added too, where they are new.
+        A row that was lost is replaced by the one with the same bytes. The events and samples are added too, where they
+        are new.
         """
         if not rows:
             return []
         first = {(row.site, row.run, row.sequence): row for row in reversed(rows)}
         with self._write() as connection:
-            statement = self._insert(items).on_conflict_do_nothing(index_elements=["site", "run", "sequence"])
+            statement = self._insert(items)
+            found_again = {column: statement.excluded[column] for column in ("object", "offset", "length", "stored_ms")}
+            statement = statement.on_conflict_do_update(
+                index_elements=["site", "run", "sequence"],
+                set_=found_again | {"lost_ms": None},
+                where=sa.and_(items.c.lost_ms.is_not(None), items.c.sha256 == statement.excluded.sha256),
+            )
             added = connection.execute(
                 statement.returning(items.c.site, items.c.run, items.c.sequence),
                 [asdict(row) for row in first.values()],
@@ -237,6 +296,9 @@ class Store:
                 if there is not None:
                     first[site, run, sequence] = there
             self._add_events(connection, with_events)
+            telemetry.add(connection, self._insert, with_samples)
+            new_items = [row for key, row in first.items() if key in new]
+            self._bring_to_date(connection, [*new_items, *with_events], with_samples)
         stand = [first[row.site, row.run, row.sequence] for row in rows]
         return [(there, there is row) for there, row in zip(stand, rows, strict=True)]
 
@@ -245,29 +307,102 @@ class Store:
         with self._read() as connection:
             return _item(connection.execute(_by_identity(site, run, sequence)))
 
+    def held(self, site: str, ranges: Iterable[Range]) -> Iterator[list[tuple[int, str]]]:
+        """Sequence and hash of the items of each range that are there, in order; at most one more than it counts."""
+        with self._read() as connection:
+            for part in ranges:
+                query = (
+                    sa.select(items.c.sequence, items.c.sha256)
+                    .where(
+                        items.c.site == site,
+                        items.c.run == part.run,
+                        items.c.sequence >= part.from_sequence,
+                        items.c.sequence < part.to_sequence,
+                        items.c.lost_ms.is_(None),
+                    )
+                    .order_by(items.c.sequence)
+                    .limit(part.count + 1)
+                )
+                yield [(sequence, sha256) for sequence, sha256 in connection.execute(query)]
+
+    def extent(self) -> tuple[int, int]:
+        """How many items there are, without the lost ones, and the highest number of a row."""
+        with self._read() as connection:
+            there = sa.func.count().filter(items.c.lost_ms.is_(None))
+            count, highest = connection.execute(sa.select(there, sa.func.max(items.c.id))).one()
+            return count, highest or 0
+
+    def rows(self, above: int, limit: int) -> list[tuple[int, ItemRow]]:
+        """The items whose rows have the next higher numbers, with those."""
+        query = sa.select(items.c.id, *_item_columns()).where(items.c.id > above).order_by(items.c.id).limit(limit)
+        return self._numbered(query)
+
+    def rows_of(self, site: str, run: str, sequences: Iterable[int]) -> list[tuple[int, ItemRow]]:
+        """Those items of a run, with the numbers of their rows."""
+        query = sa.select(items.c.id, *_item_columns()).where(
+            items.c.site == site, items.c.run == run, items.c.sequence.in_(list(sequences))
+        )
+        return self._numbered(query)
+
+    def _numbered(self, query: sa.Select[Any]) -> list[tuple[int, ItemRow]]:
+        with self._read() as connection:
+            return [(row.pop("id"), ItemRow(**row)) for row in map(dict, connection.execute(query).mappings())]
+
+    def mark_lost(self, identities: Iterable[tuple[str, str, int]], now_ms: int) -> None:
+        """The bytes of those items are gone since `now_ms`, or since before; their sites are asked for them again."""
+        marks = (
+            sa.update(items)
+            .where(items.c.site == sa.bindparam("of_site"), items.c.run == sa.bindparam("of_run"))
+            .where(items.c.sequence == sa.bindparam("of_sequence"), items.c.lost_ms.is_(None))
+            .values(lost_ms=now_ms)
+        )
+        gone = [{"of_site": site, "of_run": run, "of_sequence": sequence} for site, run, sequence in identities]
+        if gone:
+            with self._write() as connection:
+                connection.execute(marks, gone)
+
+    def newest(self, site: str, but_run: str) -> tuple[str, int] | None:
+        """Run and sequence of the site's newest item of any run but that one."""
+        order = (items.c.run.desc(), items.c.sequence.desc())
+        query = sa.select(items.c.run, items.c.sequence).where(items.c.site == site).order_by(*order).limit(1)
+        with self._read() as connection:
+            for others in (items.c.run > but_run, items.c.run < but_run):
+                if row := connection.execute(query.where(others)).first():
+                    return row.run, row.sequence
+        return None
+
     def latest_snapshot(self, site: str, camera: str) -> ItemRow | None:
         """The newest snapshot by order of recording, whatever its label says."""
         query = (
             sa.select(*_item_columns())
             .where(items.c.site == site, items.c.camera == camera, items.c.kind == "snapshot")
+            .where(items.c.lost_ms.is_(None))
             .order_by(items.c.run.desc(), items.c.sequence.desc())
             .limit(1)
         )
         with self._read() as connection:
             return _item(connection.execute(query))
 
-    def footage(self, site: str, camera: str, from_ms: int, to_ms: int) -> list[Footage]:
-        """The segments that reach into the interval by their labels, with one neighbour on each side."""
+    def footage(self, site: str, camera: str, from_ms: int, to_ms: int, *, also_lost: bool = False) -> list[Footage]:
+        """The segments that reach into the interval by their labels, with one neighbour on each side.
+
+        Where nobody vouched for the time of a neighbour, also with the next one whose time is sure.
+        """
         of_camera = sa.select(*_footage_columns()).where(
             items.c.site == site, items.c.camera == camera, items.c.kind == "segment"
         )
+        if not also_lost:
+            of_camera = of_camera.where(items.c.lost_ms.is_(None))
         start = items.c.start_ms
         earliest = from_ms - _LONGEST_SEGMENT_MS
         within = of_camera.where(start >= earliest, start < to_ms)
-        before = of_camera.where(start < earliest, start >= _EARLIEST_MS).order_by(start.desc()).limit(1)
-        after = of_camera.where(start >= to_ms).order_by(start).limit(1)
+        before = of_camera.where(start < earliest, start >= _EARLIEST_MS)
+        after = of_camera.where(start >= to_ms)
         with self._read() as connection:
-            return [_footage(row) for query in (within, before, after) for row in connection.execute(query).mappings()]
+            found = [_footage(row) for row in connection.execute(within).mappings()]
+            for beyond, order in ((before, sa.desc), (after, sa.asc)):
+                found += _neighbours(connection, beyond, order)
+        return found
 
     # --- events ---
 
@@ -275,6 +410,7 @@ class Store:
         """Add those events that are new."""
         with self._write() as connection:
             self._add_events(connection, rows)
+            self._bring_to_date(connection, rows, [])
 
     def _add_events(self, connection: sa.Connection, rows: Sequence[EventRow]) -> None:
         if rows:
@@ -282,6 +418,23 @@ class Store:
                 self._insert(events).on_conflict_do_nothing(index_elements=["site", "event"]),
                 [asdict(row) for row in rows],
             )
+
+    def _bring_to_date(
+        self, connection: sa.Connection, rows: Sequence[ItemRow | EventRow], with_samples: Sequence[SampleRow]
+    ) -> None:
+        """What the rows tell of clocks is known, and what was labelled by a wrong one has its true time."""
+        told = [clock for row in rows if (clock := row.told) and clock.kind not in self._old_news]
+        news = learn(connection, self._insert, told)
+        if told and not news:  # so it stands in the database, and need not be said again
+            if len(self._old_news) > _REMEMBERED:
+                self._old_news.clear()
+            self._old_news.update(clock.kind for clock in told)
+        undated = {
+            (row.site, row.run)
+            for row in (*rows, *with_samples)
+            if row.run is not None and row.monotonic_ms is not None and row.clock != ClockQuality.SYNCED
+        }
+        bring_to_date(connection, news, undated)
 
     def events(self, site: str | None, limit: int, before: int | None = None) -> list[tuple[int, EventRow]]:
         """The events that came last, newest first, with their numbers; those below `before` if given."""
@@ -294,29 +447,36 @@ class Store:
             return [(row.pop("id"), EventRow(**row)) for row in map(dict, connection.execute(query).mappings())]
 
     def timeline_events(self, site: str, from_ms: int, to_ms: int, runs: Iterable[str]) -> list[SiteEvent]:
-        """The events that explain holes: those of the interval, and the starts of those runs whenever they were."""
-        explaining = (
-            EventType.AGENT_STARTED,
-            EventType.CAMERA_LOST,
-            EventType.CAMERA_BACK,
-            EventType.SPOOL_EVICTED,
-            EventType.SPOOL_QUARANTINED,
-        )
-        query = sa.select(events.c.type, events.c.time_ms, events.c.body).where(
-            events.c.site == site,
-            events.c.type.in_(explaining),
-            sa.or_(
-                events.c.time_ms.between(from_ms, to_ms),
-                sa.and_(events.c.type == EventType.AGENT_STARTED, events.c.run.in_(list(runs))),
-            ),
+        """The events that explain holes: those of the interval, and the starts of those runs whenever they were.
+
+        Of footage that is gone, those that tell of the interval.
+        """
+        started = EventType.AGENT_STARTED
+        kind, time, until = events.c.type, events.c.time_ms, events.c.until_ms
+        of_site = sa.select(time, events.c.body).where(events.c.site == site)
+        gone = of_site.where(kind.in_(_GONE))
+        queries = (
+            of_site.where(kind.in_((started, EventType.CAMERA_LOST, EventType.CAMERA_BACK)), _within(from_ms, to_ms)),
+            of_site.where(kind == started, events.c.run.in_(list(runs)), ~_within(from_ms, to_ms)),
+            gone.where(until.between(from_ms, to_ms)),
+            gone.where(until > to_ms).order_by(until).limit(_LOSSES_THAT_REACH_BACK),
+            gone.where(until.is_(None), time >= from_ms),
         )
         with self._read() as connection:
-            return [SiteEvent.parse(row.body) for row in connection.execute(query)]
+            found = [SiteEvent.parse(row.body, row.time_ms) for query in queries for row in connection.execute(query)]
+            owners = {event.unsynced_run for event in found if event.unsynced_run}
+            if not owners:
+                return found
+            starts = sa.select(events.c.run, events.c.time_ms - events.c.label_ms).where(
+                events.c.site == site, events.c.type == EventType.AGENT_STARTED, events.c.run.in_(owners)
+            )
+            late_ms = {run: late_ms for run, late_ms in connection.execute(starts) if late_ms is not None}
+            return [event.shifted(late_ms.get(event.unsynced_run or "", 0)) for event in found]
 
     # --- states ---
 
-    def put_states(self, rows: Sequence[StateRow]) -> None:
-        """Each row is now the latest of its topic."""
+    def put_states(self, rows: Sequence[StateRow], with_samples: Sequence[SampleRow] = ()) -> None:
+        """Each row is now the latest of its topic; the samples are in the history."""
         if not rows:
             return
         statement = self._insert(states)
@@ -326,6 +486,7 @@ class Store:
                 statement.on_conflict_do_update(index_elements=["site", "topic", "camera"], set_=update),
                 [asdict(row) for row in rows],
             )
+            telemetry.add(connection, self._insert, with_samples)
 
     def states(self, site: str | None = None, topics: Iterable[str] | None = None) -> list[StateRow]:
         """The latest state messages, of one site or of all, of some topics or of all."""
@@ -368,6 +529,22 @@ class Store:
             for row in rows
         ]
 
+    # --- samples ---
+
+    def points(self, site: str, topic: str, camera: str, from_ms: int, to_ms: int, most: int) -> list[Point]:
+        """What the site told of that group in the interval, thinned to so many points."""
+        with self._read() as connection:
+            return telemetry.points(connection, site, topic, camera, from_ms, to_ms, most)
+
+    def forget_samples(self, before_ms: int) -> int:
+        """Some of what came before that moment is gone from the history; how many rows, 0 when nothing is left."""
+        with self._read() as connection:
+            rows = telemetry.expired(connection, before_ms)
+        if rows:
+            with self._write() as connection:
+                telemetry.forget(connection, rows)
+        return len(rows)
+
 
 def _engine(address: sa.URL) -> sa.Engine:
     if address.get_backend_name() == "postgresql":
@@ -391,6 +568,10 @@ def _engine(address: sa.URL) -> sa.Engine:
     return engine
 
 
+def _within(from_ms: int, to_ms: int) -> sa.ColumnElement[bool]:
+    return events.c.time_ms.between(from_ms, to_ms)
+
+
 def _by_identity(site: str, run: str, sequence: int) -> sa.Select[Any]:
     identity = (items.c.site == site, items.c.run == run, items.c.sequence == sequence)
     return sa.select(*_item_columns()).where(*identity)
@@ -410,16 +591,33 @@ def _footage_columns() -> list[sa.Column[Any]]:
         items.c[name]
         for name in (
             *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
-            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms"),
+            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms", "clock", "label_ms"),
         )
     ]
 
 
+def _neighbours(
+    connection: sa.Connection, beyond: sa.Select[Any], order: Callable[[Any], sa.UnaryExpression[Any]]
+) -> Iterator[Footage]:
+    """The first of the segments beyond an interval, and the first whose time is sure, if that is another."""
+    ordered = beyond.order_by(order(items.c.start_ms))
+    for row in connection.execute(ordered.limit(1)).mappings().all():
+        yield (nearest := _footage(row))
+        if nearest.dating is Dating.UNSYNCED:
+            near = ordered.limit(_LOOK_BEYOND).subquery()
+            sure = sa.or_(near.c.clock != ClockQuality.UNSYNCED, near.c.label_ms.is_not(None))
+            first = sa.select(near).where(sure).order_by(order(near.c.start_ms)).limit(1)
+            yield from map(_footage, connection.execute(first).mappings())
+
+
 def _footage(row: sa.RowMapping) -> Footage:
     values = dict(row)
-    cause, holes = values.pop("gap_cause"), values.pop("holes")
+    cause, holes, lost_ms = values.pop("gap_cause"), values.pop("holes"), values.pop("lost_ms")
+    dating = Dating.of(values.pop("clock"), values["start_ms"], values.pop("label_ms"))
     return Footage(
         **values,
+        dating=dating,
         gap_cause=LossCause(cause) if cause else None,
         holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
+        lost=lost_ms is not None,
     )

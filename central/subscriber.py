@@ -3,7 +3,7 @@ connection it says what the sites are told.
 
 One thread talks to the broker, one writes to the database. Between them lies the newest message of each topic, so that
 a slow database costs neither the newest state nor memory. Nothing here is the only copy: state is retained at the
-broker, events come again as items.
+broker, events and samples come again as items.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
-from central.core.timeline import FUTURE_MS, unix_ms
+from central.core.timeline import FUTURE_MS
 from central.errors import StoreDown
 from central.settings import BrokerAddress
 from central.store import EventRow, StateRow
+from central.telemetry import SampleRow, said_at_ms
 from edge_agent.contract import (
     MAX_MESSAGE_BYTES,
     WISH,
     CameraState,
     Event,
-    Info,
-    Message,
     Presence,
     PresenceState,
     Wish,
@@ -44,6 +43,8 @@ _log = logging.getLogger(__name__)
 
 _TOPICS_PER_SITE: Final = 72
 _EVENTS_WAITING: Final = 10_000
+_SAMPLES_WAITING: Final = 10_000
+_LIVE_MS: Final = 60_000
 _FLUSH_S: Final = 0.2
 _HANDSHAKE_S: Final = 5.0
 _RETRY_S: Final = 2.0
@@ -57,7 +58,7 @@ _Key = tuple[str, str, str]
 
 class _Store(Protocol):
     def states(self) -> list[StateRow]: ...
-    def put_states(self, rows: Sequence[StateRow]) -> None: ...
+    def put_states(self, rows: Sequence[StateRow], with_samples: Sequence[SampleRow]) -> None: ...
     def add_events(self, rows: Sequence[EventRow]) -> None: ...
 
 
@@ -67,13 +68,6 @@ class _Reject(Exception):  # noqa: N818 - a judgement, not an error
 
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _said_at_ms(message: Message) -> int:
-    moment = message.time if isinstance(message, Event) else getattr(message, "at", None)
-    if isinstance(message, Info):
-        moment = message.started_at
-    return unix_ms(moment) if moment else 0
 
 
 def supersedes(new: Presence, old: Presence | None) -> bool:
@@ -105,6 +99,7 @@ class Subscriber:
         self._events: deque[EventRow] = deque(maxlen=_EVENTS_WAITING)
         self._wishes: dict[str, bytes] = {}
         self._untold: dict[str, bytes] = {}
+        self._samples: deque[SampleRow] = deque(maxlen=_SAMPLES_WAITING)
         self.rejected: Counter[str] = Counter()
         self._said_s: dict[str, float] = {}
         self._version = MQTTProtocolVersion.MQTTv5 if address.speaks_mqtt5 else MQTTProtocolVersion.MQTTv311
@@ -214,7 +209,7 @@ class Subscriber:
         except ValidationError as error:
             raise _Reject("not JSON" if error.errors()[0]["type"] == "json_invalid" else "not as agreed") from error
         now_ms = self._now_ms()
-        if _said_at_ms(message) > now_ms + FUTURE_MS:
+        if said_at_ms(message) > now_ms + FUTURE_MS:
             raise _Reject("from the future")
         if isinstance(message, CameraState) and message.camera != address.camera:
             raise _Reject("speaks of another camera")
@@ -235,11 +230,16 @@ class Subscriber:
             if isinstance(message, Presence):
                 if not supersedes(message, Presence.model_validate_json(known) if known else None):
                     raise _Reject("late will")
+            elif retained and known and said_at_ms(message) < said_at_ms(type(message).model_validate_json(known)):
+                return  # a broker that lost its memory tells what was before
             elif known is None and self._topics[address.site] >= _TOPICS_PER_SITE:
                 raise _Reject("too many cameras")
             self._topics[address.site] += known is None
             self._latest[key] = body
             self._states[key] = StateRow(*key, received_ms=now_ms, body=body)
+            # What is not of now may be of a wrong clock; its copy in the spool says by which.
+            if not isinstance(message, Presence) and abs(said_at_ms(message) - now_ms) <= _LIVE_MS:
+                self._samples.append(SampleRow.of(*key, message, now_ms))
 
     def _say(self, kind: str, more: str = "") -> None:
         """Log this kind of trouble, at most once a minute."""
@@ -258,15 +258,17 @@ class Subscriber:
     def _flush(self) -> bool:
         with self._lock:
             states, self._states = self._states, {}
-            events = list(self._events)
+            events, samples = list(self._events), list(self._samples)
             self._events.clear()
+            self._samples.clear()
         try:
-            self._store.put_states(list(states.values()))
+            self._store.put_states(list(states.values()), samples)
             self._store.add_events(events)
         except StoreDown as error:
             with self._lock:
                 self._states = states | self._states
                 self._events.extendleft(reversed(events))
+                self._samples.extendleft(reversed(samples))
             self._say(str(error))
             return False
         if states or events:

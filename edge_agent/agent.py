@@ -3,8 +3,9 @@
 The threads, and why each is one:
     record CAMERA   one per camera: reading a stream blocks for as long as the camera is silent
     ship            an upload on a poor link takes minutes
-    backlog N       the backlog, which must not be in the way of what is fresh; two of them, so that one sends while the
-                    other waits for its receipt
+    backlog N       the backlog, which must not be in the way of what is fresh; three of them, so that one sends while
+                    others wait for their receipts
+    compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
     probe           the network port, twice a second, whatever `look` is stuck in
@@ -44,6 +45,7 @@ from edge_agent.crew import Crew
 from edge_agent.errors import SpoolError
 from edge_agent.gates import FreshGate, LateGate
 from edge_agent.host import HostProbe
+from edge_agent.jobs.compare import Compare
 from edge_agent.jobs.guard import Guard, look
 from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.probe import Look, Probe
@@ -74,7 +76,7 @@ _DRAIN_S: Final = 1.0
 _SILENCE_S: Final = 1.5
 _COMMAND_S: Final = 30
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - what lies there is made for us alone, and refused when it is not ours
-_BACKLOGS: Final = ("backlog 1", "backlog 2")
+_BACKLOGS: Final = ("backlog 1", "backlog 2", "backlog 3")
 _IDLE_S: Final = 1.0
 _LONG_IDLE_S: Final = 30.0
 """What waits for the backlog is woken when there is one, and looks seldom by itself."""
@@ -159,6 +161,10 @@ class Agent:
             late.grant(wish)
             spool.want(tuple(map(Want.of, wish.wanted)))
             spool.lock(map(Want.of, wish.locked))
+            compared_ms = compare.proof.compared_ms
+            if wish.compared_since and (compared_ms is None or instant(compared_ms) < wish.compared_since):
+                compare.ask()
+                crew.hurry("compare")
 
         bus = Bus(door, spool.run, clock, heed)
         announce = Journal(settings.site, spool, bus, clock).announce
@@ -179,7 +185,7 @@ class Agent:
             name: Ship(
                 lane,
                 spool,
-                Uplink(settings.centre, settings.site, modest=name in _BACKLOGS),
+                Uplink(settings.centre, settings.site, late.queue_ms if name in _BACKLOGS else None),
                 announce,
                 partial(crew.progress, name),
                 spool.run,
@@ -188,11 +194,14 @@ class Agent:
             for name, lane in lanes.items()
         }
 
+        way = WayProbe(settings.centre.address, settings.link.interface)
+        compare = Compare(spool, Uplink(settings.centre, settings.site), announce, clock)
+
         def reopened() -> None:
             fresh.hope()
-            crew.hurry("bus", *ships)
+            compare.ask()
+            crew.hurry("bus", "compare", *ships)
 
-        way = WayProbe(settings.centre.address, settings.link.interface)
         far = Look(way, settings.link.probe_s, on_open=reopened)
         report = Report(
             board,
@@ -205,7 +214,8 @@ class Agent:
             clock,
         )
         flat = partial(self.end, LossCause.POWER)
-        keep = Keep(spool, clock, announce=announce, show=self._show_room(late), warn_s=settings.spool.warn_s)
+        show_room = self._show_room(late, compare)
+        keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         eye = Eye()
         began = previous.cause if previous else None
         lines = Lines(clock)
@@ -233,6 +243,7 @@ class Agent:
         silence = threading.Event()
         for name, ship in ships.items():
             crew.hire(name, ship, silence)
+        crew.hire("compare", compare, silence)
         crew.hire("bus", bus, silence)
 
         notify("READY=1")
@@ -313,12 +324,13 @@ class Agent:
     def _show_camera(self, status: CameraStatus) -> None:
         self._board.post(f"camera/{status.camera}", camera_state(status, self._clock.now_ms()))
 
-    def _show_room(self, gate: LateGate) -> Callable[[Room], None]:
+    def _show_room(self, gate: LateGate, compare: Compare) -> Callable[[Room], None]:
         drain = Drain()
 
         def show(room: Room) -> None:
             flow = drain.see(room.stats, self._clock.monotonic_ms())
-            self._board.post("spool", spool_state(room, flow, gate.allowance(), self._clock.now_ms()))
+            state = spool_state(room, compare.proof, flow, gate.allowance(), self._clock.now_ms())
+            self._board.post("spool", state)
 
         return show
 

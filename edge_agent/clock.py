@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from edge_agent.contract import ClockQuality
 
@@ -12,8 +14,16 @@ if TYPE_CHECKING:
     from threading import Event
 
 
+_STEP_MS: Final = 1000
+
+
 class Clock(Protocol):
     """The time of day for labels, the monotonic clock for durations, and patience."""
+
+    @property
+    def boot(self) -> str | None:
+        """A tag of this boot, to which the monotonic clock belongs; None when the host hides it."""
+        ...
 
     def now_ms(self) -> int:
         """Unix time in milliseconds, as far as `quality` can be trusted."""
@@ -32,11 +42,38 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A moment by the time of day of the host, and how far that can be trusted."""
+
+    now_ms: int
+    offset_ms: int
+    """The time of day minus the monotonic clock."""
+    quality: ClockQuality
+
+    @property
+    def monotonic_ms(self) -> int:
+        """The same moment by the monotonic clock."""
+        return self.now_ms - self.offset_ms
+
+
+def stamp(clock: Clock) -> Stamp:
+    """Now. The quality is asked first: a clock that is set right meanwhile has not been vouched for."""
+    quality, now_ms = clock.quality(), clock.now_ms()
+    return Stamp(now_ms, now_ms - clock.monotonic_ms(), quality)
+
+
+def same_clock(one: Stamp, other: Stamp) -> bool:
+    """Whether nobody has set the time of day between the two, nor begun or ceased to keep it right."""
+    return one.quality is other.quality and abs(one.offset_ms - other.offset_ms) <= _STEP_MS
+
+
 class SystemClock:
     """The clocks of this host, with the kernel's word whether something keeps its time of day right."""
 
     def __init__(self) -> None:
         self._was_synced = False
+        self.boot = _boot()
 
     def now_ms(self) -> int:
         """Unix time in milliseconds."""
@@ -58,6 +95,13 @@ class SystemClock:
         return stop.wait(seconds)
 
 
+def _boot() -> str | None:
+    try:
+        return _BOOT_ID.read_text()[:8]
+    except OSError:
+        return None
+
+
 class _Timex(ctypes.Structure):
     """The head of `struct timex` of adjtimex(2), and room for the rest of it."""
 
@@ -72,6 +116,7 @@ class _Timex(ctypes.Structure):
     ]
 
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STA_UNSYNC = 0x0040
 _LIBC = ctypes.CDLL(None)
 

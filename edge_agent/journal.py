@@ -6,6 +6,7 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.clock import stamp
 from edge_agent.contract import Event, ItemKind, instant
 from edge_agent.errors import SpoolError
 
@@ -48,14 +49,17 @@ class Journal:
 
     def announce(self, kind: EventType, data: EventData) -> None:
         """The event is in the spool and on its way to the broker; on a full disk it is only told."""
-        now_ms = self._clock.now_ms()
+        log.info("%s %s", kind.removeprefix("simpang."), data.model_dump_json(exclude_defaults=True, exclude={"run"}))
+        at = stamp(self._clock)
+        data = data.model_copy(
+            update={"boot": self._clock.boot, "clock": at.quality, "wall_minus_monotonic_ms": at.offset_ms}
+        )
         event = Event(
-            id=f"{data.run}-{next(self._numbers)}", source=self._source, type=kind, time=instant(now_ms), data=data
+            id=f"{data.run}-{next(self._numbers)}", source=self._source, type=kind, time=instant(at.now_ms), data=data
         )
         body = event.to_json()
-        log.info("%s %s", kind.removeprefix("simpang."), data.model_dump_json(exclude_defaults=True, exclude={"run"}))
         try:
-            self._shelf.add(ItemKind.EVENT, data.camera, now_ms, 0, self._clock.quality(), body)
+            self._shelf.add(ItemKind.EVENT, data.camera, at.now_ms, 0, at.quality, body)
         except SpoolError as error:
             log.error("event not kept: %s", error)
         self._voice.event(body)

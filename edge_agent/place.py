@@ -18,6 +18,7 @@ import os
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -103,6 +104,16 @@ class Place:
             if _identity(self.directory.stat()) == self._identity:
                 return
         raise DiskTrouble(f"the disk of {self.directory} is gone", "mount it, or mend it")
+
+    def holds_few(self, most: int) -> bool:
+        """Whether no more items than that lie here; this takes no longer the more there are."""
+        with disk_trouble(f"the spool directory {self.directory} cannot be used"):
+            for folder in (SENT, READY, QUARANTINE):
+                with os.scandir(self.directory / folder) as entries:
+                    most -= sum(1 for _ in islice(entries, most + 1))
+                if most < 0:
+                    return False
+        return True
 
     def probe(self) -> None:
         """A file can be written and is durable. What the table of mounts says is not to be trusted."""

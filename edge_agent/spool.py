@@ -33,7 +33,7 @@ from edge_agent.contract import (
 )
 from edge_agent.core.eviction import Excess, Locks, Span, WhenFull, is_expendable, plan
 from edge_agent.core.index import Index
-from edge_agent.core.shipping import Line, Order, Want, find
+from edge_agent.core.shipping import Line, Order, Want
 from edge_agent.core.status import PreviousRun, SpoolStats
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.place import (
@@ -66,10 +66,14 @@ _TAG: Final = string.ascii_lowercase + string.digits
 
 _SCAN_STEP: Final = 10_000
 """So many files are looked at in one go, which takes a moment."""
+_FEW: Final = 1000
+"""So many are known before anything else begins; of more even the list takes seconds to read from a cold disk."""
 _DROP_STEP, _DROP_STEPS = 64, 32
 """So many items are dropped in one go, and so often within one turn of keeping house."""
 _SPARE_FILES: Final = 16
 """A file system that can take so many files more, or fewer, is short of them."""
+_PAGE: Final = 1000
+"""So many items are looked through at once while everybody else waits."""
 _UNSHELVE_STEP: Final = 32
 _SPARE_MEMORY_BYTES: Final = 4 * 1024**2
 """Left free where the newest waits in memory, for the segments that are being written."""
@@ -138,6 +142,10 @@ class Spool:
         """The name of this life."""
         self.previous: PreviousRun | None = None
         """How the life before this one ended; None when this is the first."""
+        self.last: tuple[str, int] | None = None
+        """Run and sequence of the newest item of earlier lives that was found; None while it is not known, or where
+        nothing that was sent is kept any more: what is newest goes last."""
+        self._newest, self._keeps_sent = ("", 0), False
         self._counter = 0
         try:
             self._open_disk()
@@ -277,37 +285,38 @@ class Spool:
 
     # --- what comparing with the centre needs ---
 
-    @property
-    def last(self) -> tuple[str, int] | None:
-        """Run and sequence of the newest item of earlier lives; None while nothing of theirs that was sent is kept."""
-        self._scan_on(to_the_end=True)
+    def sent(self, after: tuple[str, int], limit: int) -> list[ItemName]:
+        """Of what the centre has and is still kept here, the next items behind that run and sequence."""
         with self._lock:
-            # What is sent last is dropped last: where some of it is kept, nothing newer was dropped.
-            sent, unsent = self._sent.last(self.run), self._line.last(self.run)
-        return max((name.run, name.sequence) for name in (sent, unsent) if name) if sent else None
+            return self._sent.after(*after, limit)
 
-    def sent(self) -> list[ItemName]:
-        """What the centre has, as far as it is still kept here."""
-        self._scan_on(to_the_end=True)
-        with self._lock:
-            return list(self._sent)
-
-    def unsend(self, name: ItemName) -> bool:
+    def unsend(self, run: str, sequence: int) -> bool:
         """A sent item that the centre lacks is in the line again; false when it is not kept any more."""
-        with disk_trouble(f"cannot put {name} back into the line"), self._lock:
-            size = self._sent.pop(name)
-            if size is None:
+        with self._lock:
+            name = self._sent.at(run, sequence)
+            if name is None:
                 return False
-            self._cached_bytes -= size
+            here = True
             try:
                 # Not synced: if a power cut undoes the rename, the next comparison puts it back.
-                self._path(SENT, name).rename(self._path(READY, name))
-            except FileNotFoundError:  # somebody made room by hand
+                with disk_trouble(f"cannot put {name} back into the line"):
+                    self._path(SENT, name).rename(self._path(READY, name))
+            except SpoolError as error:
+                # Where somebody took the file away, there is nothing to send.
+                disk = self._disk
+                if not isinstance(error.__cause__, FileNotFoundError) or disk is None or not self._is_there(disk):
+                    self._fail(error)
+                    raise
+                here = False
+            size = self._sent.pop(name) or 0
+            self._cached_bytes -= size
+            if here:
+                self._line.join_backlog(name, size)
+            else:
                 self._used_bytes -= size
-                return False
-            self._line.join_backlog(name, size)
-        self.arrived.set()
-        return True
+        if here:
+            self.arrived.set()
+        return here
 
     # --- what keeping house needs ---
 
@@ -425,10 +434,12 @@ class Spool:
             if not self._wants_are_news:
                 return
             self._wants_are_news = False
-            wants, backlog = self._wants, self._line.want(self._wants)
-        found = find(wants, backlog)
-        with self._lock:
-            self._line.found(found)
+            wants = self._wants
+            self._line.want(wants)
+        place = ("", -1) if wants else None
+        while place and wants is self._wants:
+            with self._lock:
+                place = self._line.look_for_wanted(place, _PAGE)
 
     def _next_sequence(self) -> int:
         with self._lock:
@@ -615,10 +626,10 @@ class Spool:
             self._evict()
             self._claim(disk)
         self._recover(disk)
-        self._scan_on()
+        if disk.holds_few(_FEW):
+            self._scan_on(to_the_end=True)
 
     def _claim(self, disk: Place) -> None:
-        disk.probe()
         before = disk.read_note()
         self._counter = max(self._counter, before.counter if before else 0)
         disk.write_note(Note.now(self.run, self._counter))
@@ -701,6 +712,8 @@ class Spool:
                 yield
         if place is self._disk:
             self.scanned = True
+            if self.last is None and self._keeps_sent:
+                self.last = self._newest
 
     def _find(self, place: Place, folder: str, text: str, path: str) -> None:
         try:
@@ -715,6 +728,9 @@ class Spool:
             except OSError as error:
                 log.warning("%s: %s", text, error.strerror)
                 size = 0  # whoever reads it will see
+            if name is not None and place is self._disk and name.run != self.run:
+                self._newest = max(self._newest, (name.run, name.sequence))
+                self._keeps_sent |= folder == SENT
             if name is None:
                 self._find_strange(place, folder, text, size)
             elif name in self._line or name in self._sent:

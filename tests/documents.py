@@ -155,8 +155,10 @@ def contract_page() -> str:
             for answer in interfaces.ANSWERS
         ),
     )
-    lines += [_SEGMENT]
-    for model in (c.Receipt, c.Problem, c.Hello, c.SegmentFacts, c.Hole, c.Telemetry, c.Sample):
+    lines += [_SEGMENT, _INVENTORY]
+    messages: list[type[c.Message]] = [c.Receipt, c.Problem, c.Hello, c.Inventory, c.Range, c.Differences]
+    messages += [c.SegmentFacts, c.Hole, c.Telemetry, c.Sample]
+    for model in messages:
         lines += _message(model, model.__name__)
     lines += ["## Now: topics over MQTT", "", _TOPICS]
     lines += table(
@@ -191,7 +193,7 @@ def _word_list(words: type[StrEnum]) -> Iterator[str]:
 
 _CONTRACT_INTRODUCTION = f"""\
 What crosses the road between an agent and the centre, and nothing else does. The models are in
-[`edge_agent/contract.py`](../edge_agent/contract.py); both ends import that module. The same topics in machine-readable
+[`edge_agent/contract/`](../edge_agent/contract/__init__.py); both ends import that package. The same topics in machine-readable
 form: [asyncapi.json](asyncapi.json). One sample of each message that both ends must read:
 [`tests/samples/contract`](../tests/samples/contract).
 
@@ -207,7 +209,8 @@ _ITEMS = f"""\
 `Content-Type`, `Content-Length` (at most {contract.MAX_ITEM_BYTES // 1024**2} MiB) and
 `Content-Digest: sha-256=:<base64>:` (RFC 9530).
 
-`GET {contract.HELLO_PATH}` answers who the centre takes the caller for.
+`GET {contract.HELLO_PATH}` answers who the centre takes the caller for; with `?run=<run>` also the newest item that it
+knows of the site's other runs, by which an agent finds out that its disk has stepped back.
 
 An item's name is also its file name at the agent:
 
@@ -224,6 +227,14 @@ items of the run. Site, run and sequence together are the identity; the rest are
 _SEGMENT = """\
 A segment is a fragmented MP4 file (`ftyp moov (moof mdat)…`) that plays by itself. Its last box is of type `uuid`, with
 the [SegmentFacts](#segmentfacts) as JSON behind the 16 bytes of the user type.
+"""
+
+_INVENTORY = f"""\
+`POST {contract.INVENTORY_PATH}` compares what both ends hold. The body is an [Inventory](#inventory) of at most
+{contract.MAX_RANGES} ranges with {contract.MAX_COMPARED} items together, the answer [Differences](#differences): which
+of the ranges the centre holds otherwise. An agent asks again for 16 parts of each of those; a range of one item that
+differs is an item that the centre lacks, and is sent again. A digest is the first 16 bytes of SHA-256, in hex, over
+`<sequence> <sha256>\\n` of each item in order. 400, 401, 413 and 503 are as above.
 """
 
 _TOPICS = f"""\

@@ -17,6 +17,7 @@ class FakeClock:
         self._now_ms = now_ms
         self._monotonic_ms = 1_000_000
         self._quality = quality
+        self.boot = "0123abcd"
         self.waited_s: list[float] = []
 
     def now_ms(self) -> int:

@@ -44,7 +44,7 @@ ANSWERS: Final = (
 
 def agent_door() -> dict[str, Any]:
     """docs/openapi-agent.json: the history lane as OpenAPI 3.1."""
-    models = (contract.Receipt, contract.Problem, contract.Hello)
+    models = (contract.Receipt, contract.Problem, contract.Hello, contract.Inventory, contract.Differences)
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
     return {
         "openapi": "3.1.0",
@@ -75,9 +75,30 @@ def agent_door() -> dict[str, Any]:
                 "get": {
                     "operationId": "hello",
                     "summary": "Who the centre takes the caller for",
+                    "parameters": [
+                        _parameter("run", "query", "The caller's run, to be told of the site's others", required=False)
+                    ],
                     "responses": {
                         "200": _response(contract.Hello, "the token is known"),
+                        "400": _response(contract.Problem, "not the name of a run"),
                         "401": _response(contract.Problem, "the token is not known"),
+                    },
+                }
+            },
+            contract.INVENTORY_PATH: {
+                "post": {
+                    "operationId": "compare",
+                    "summary": "Which ranges of items the centre holds otherwise",
+                    "requestBody": {
+                        "required": True,
+                        "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model="Inventory")}}},
+                    },
+                    "responses": {
+                        "200": _response(contract.Differences, "compared"),
+                        "400": _response(contract.Problem, "not an inventory"),
+                        "401": _response(contract.Problem, "the token is not known"),
+                        "413": _response(contract.Problem, "the inventory is too large"),
+                        "503": _response(contract.Problem, "too many comparisons at once; with `Retry-After`"),
                     },
                 }
             },
@@ -96,11 +117,11 @@ def console() -> dict[str, Any]:
     return app.openapi()
 
 
-def _parameter(name: str, place: str, description: str) -> dict[str, Any]:
+def _parameter(name: str, place: str, description: str, *, required: bool = True) -> dict[str, Any]:
     return {
         "name": name,
         "in": place,
-        "required": True,
+        "required": required,
         "description": description,
         "schema": {"type": "string"},
     }

@@ -18,8 +18,10 @@ SAMPLES = Path(__file__).parent / "samples" / "contract"
 MODELS: dict[str, type[contract.Message]] = {
     **{topic.group: topic.model for topic in contract.TOPICS if topic is not contract.EVENT},
     **{f"event-{kind.removeprefix('simpang.').replace('.', '-')}": contract.Event for kind in contract.EventType},
+    "differences": contract.Differences,
     "facts": contract.SegmentFacts,
     "hello": contract.Hello,
+    "inventory": contract.Inventory,
     "problem": contract.Problem,
     "receipt": contract.Receipt,
     "telemetry": contract.Telemetry,
@@ -138,6 +140,49 @@ def test_the_digest_header_is_that_of_the_standard() -> None:
     """RFC 9530 prints this digest of this body in its appendix."""
     sha256 = hashlib.sha256(b'{"hello": "world"}\n').hexdigest()
     assert contract.content_digest(sha256) == "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"
+
+
+def test_the_digest_of_a_range_is_what_it_was() -> None:
+    """Both ends must compute the same for ever."""
+    assert contract.range_digest([]) == hashlib.sha256(b"").hexdigest()[:32]
+    assert contract.range_digest([(7, "ab" * 32), (8, "cd" * 32)]) == "0f6df0093ac5245fe75e6733d3805ada"
+
+
+def stretch(run: str, from_sequence: int, to_sequence: int, count: int = 1) -> dict[str, Any]:
+    """A range of an inventory."""
+    return {
+        "run": run,
+        "from_sequence": from_sequence,
+        "to_sequence": to_sequence,
+        "count": count,
+        "digest": "0" * 32,
+    }
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        [],
+        [stretch("000001aaaa", 4, 8), stretch("000001aaaa", 7, 9)],
+        [stretch("000002aaaa", 0, 1), stretch("000001aaaa", 4, 8)],
+        [stretch("000001aaaa", 8, 8)],
+        [stretch("000001aaaa", 4, 8, 5)],
+        [stretch("000001aaaa", 0, 10**8 + 1)],
+        [stretch("000001aaaa", 0, 60_000, 60_000), stretch("000002aaaa", 0, 60_000, 60_000)],
+        [stretch("000001aaaa", number, number + 1) for number in range(contract.MAX_RANGES + 1)],
+        [stretch("000001aaaa", 4, 8) | {"digest": "0" * 31}],
+    ],
+)
+def test_an_inventory_that_asks_for_too_much_or_twice_is_refused(ranges: list[dict[str, Any]]) -> None:
+    """So that an answer costs the centre a bounded amount of work."""
+    with pytest.raises(ValidationError):
+        contract.Inventory.model_validate({"ranges": ranges})
+
+
+def test_the_largest_inventory_fits_into_a_message() -> None:
+    """The door reads no more than that."""
+    ranges = [stretch("000001aaaa", 10**8 - 2, 10**8) | {"run": f"{n:06d}aaaa"} for n in range(contract.MAX_RANGES)]
+    assert len(contract.Inventory.model_validate({"ranges": ranges}).to_json()) < contract.MAX_MESSAGE_BYTES
 
 
 def box(kind: bytes, body: bytes = b"") -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from central.core.timeline import FRAME_MS, FUTURE_MS, Footage, Placed, place
+from central.core.timeline import FRAME_MS, FUTURE_MS, Footage, Placed, place, played
 from edge_agent.contract import instant
 
 GAP_PIECE_MS: Final = 10_000
@@ -24,7 +24,7 @@ Address = Callable[[Footage], str]
 
 def recording(footage: Iterable[Footage], from_ms: int, to_ms: int, address: Address, *, ended: bool) -> str:
     """The playlist of the footage that reaches into the interval, holes included; `ended` when no more will come."""
-    placed = [p for p in place(footage) if p.start_ms < min(to_ms, _YEAR_10000_MS) and p.end_ms > from_ms]
+    placed = [p for p in played(place(footage)) if p.start_ms < min(to_ms, _YEAR_10000_MS) and p.end_ms > from_ms]
     lines: list[str] = []
     longest_ms, at_ms = 1000.0, 0
     previous: Footage | None = None

@@ -7,7 +7,7 @@ then overpainted by explanations, the most certain one last:
     a camera reported lost, until its footage goes on
     footage that the spool dropped or could not read
     the hole that a segment says it ended
-    the holes inside of a segment
+    the holes inside of a segment, and the whole of one that the centre lost
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
-from edge_agent.contract import Event, EventType, LossCause, PresenceState
+from central.core.dating import Dating
+from edge_agent.contract import ClockQuality, Event, EventType, LossCause, PresenceState
 
 FRAME_MS: Final = 200
 """What is shorter than a frame of a slow camera is no hole."""
@@ -53,6 +54,9 @@ class Footage:
     gap_detail: str = ""
     holes: tuple[tuple[int, int], ...] = ()
     stored_ms: int = 0
+    lost: bool = False
+    """The centre had it and lost its bytes."""
+    dating: Dating = Dating.CLOCK
 
     @property
     def end_ms(self) -> int:
@@ -79,22 +83,33 @@ class SiteEvent:
     detail: str = ""
     from_ms: int | None = None
     to_ms: int | None = None
+    unsynced_run: str | None = None
+    """The run whose unsynced labels `from_ms` and `to_ms` are."""
 
     @classmethod
-    def parse(cls, body: str) -> Self:
-        """The event in a CloudEvents body."""
+    def parse(cls, body: str, time_ms: int) -> Self:
+        """The event in a CloudEvents body, which was at `time_ms`, whatever it says."""
         event = Event.model_validate_json(body)
         data = event.data
+        foreign = data.items_run is not None
+        late_ms = 0 if foreign else time_ms - unix_ms(event.time)
         return cls(
             type=event.type,
-            time_ms=unix_ms(event.time),
+            time_ms=time_ms,
             run=data.run,
             camera=data.camera,
             cause=data.cause,
             detail=data.detail,
-            from_ms=unix_ms(data.from_at) if data.from_at else None,
-            to_ms=unix_ms(data.to_at) if data.to_at else None,
+            from_ms=unix_ms(data.from_at) + late_ms if data.from_at else None,
+            to_ms=unix_ms(data.to_at) + late_ms if data.to_at else None,
+            unsynced_run=data.items_run if data.items_clock is ClockQuality.UNSYNCED else None,
         )
+
+    def shifted(self, late_ms: int) -> Self:
+        """The same with its interval that much later."""
+        if self.from_ms is None or self.to_ms is None:
+            return self
+        return replace(self, from_ms=self.from_ms + late_ms, to_ms=self.to_ms + late_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +160,8 @@ class Interval:
     state: State
     cause: LossCause | None = None
     detail: str = ""
+    dating: Dating | None = None
+    """How the time of what is recorded is known."""
 
 
 class Placed(NamedTuple):
@@ -167,12 +184,33 @@ def place(footage: Iterable[Footage]) -> list[Placed]:
         start_ms, end_ms = segment.start_ms, segment.end_ms
         if later is not None and later.footage.continues(segment):
             by_media_ms = later.start_ms - (later.footage.media_start_ms - segment.media_start_ms)
-            if abs(start_ms - by_media_ms) > LABEL_ERROR_MS:
+            if abs(start_ms - by_media_ms) > LABEL_ERROR_MS or start_ms > later.start_ms:
                 start_ms = by_media_ms
             end_ms = max(later.start_ms, start_ms)
         later = Placed(start_ms, end_ms, segment)
         placed.append(later)
     return sorted(placed, key=lambda p: (p.start_ms, p.footage.run, p.footage.sequence))
+
+
+def played(placed: Iterable[Placed]) -> list[Placed]:
+    """Placed segments as they are played: runs that claim the same time one after the other, in their true order.
+
+    Their order is known even where a clock that nobody vouched for has labelled them as if they were one.
+    """
+    order: list[Placed] = []
+    cluster: list[Placed] = []
+    until_ms = 0
+    for segment in placed:
+        if segment.start_ms >= until_ms:
+            order += sorted(cluster, key=_by_run)
+            cluster = []
+        cluster.append(segment)
+        until_ms = max(until_ms, segment.end_ms)
+    return order + sorted(cluster, key=_by_run)
+
+
+def _by_run(placed: Placed) -> tuple[str, int]:
+    return placed.footage.run, placed.start_ms
 
 
 def timeline(
@@ -196,19 +234,23 @@ def timeline(
     starts = sorted((e for e in events if e.type is EventType.AGENT_STARTED), key=lambda e: (e.time_ms, e.run))
     sure = _apportion(stretches, _sure(camera, placed, events))
     lost = _apportion(stretches, _camera_lost(camera, placed, events, word))
+    begin_ms = _begin_ms(placed)
     pieces: list[Interval] = []
     for number, stretch in enumerate(stretches):
         if stretch.state is State.RECORDED:
-            pieces.extend(_paint([stretch], (coat for coat in sure[number] if coat.detail is _INSIDE)))
+            pieces.extend(_paint([stretch], (coat for coat in sure[number] if coat.detail in _OF_FOOTAGE)))
         else:
-            hole = _base(stretch, placed, starts, now_ms, word)
-            hole = _paint(hole, _run_boundaries(stretch, placed, starts, word))
+            hole = _base(stretch, placed, begin_ms, starts, now_ms, word)
+            if stretch.to_ms > begin_ms:
+                hole = _paint(hole, _run_boundaries(stretch, placed, starts, word))
             hole = _paint(hole, _until(lost[number], stretch, placed, word))
             pieces.extend(_paint(hole, sure[number]))
     return _tidy(pieces, from_ms, end_ms)
 
 
 _INSIDE: Final = "the camera sent no picture for a while"
+_GONE: Final = "it had reached the centre, which lost it"
+_OF_FOOTAGE: Final = (_INSIDE, _GONE)
 _OPEN_MS: Final = 2**62
 """The end of what has not ended."""
 
@@ -216,29 +258,44 @@ _OPEN_MS: Final = 2**62
 def _stretches(placed: Sequence[Placed], from_ms: int, end_ms: int) -> Iterator[Interval]:
     """Covered and uncovered in turns, from the first footage or `from_ms` to the last or `end_ms`."""
     at_ms = min([from_ms, *(p.start_ms for p in placed[:1])])
-    covered: list[list[int]] = []
-    for start_ms, stop_ms, _ in placed:
+    covered: list[tuple[int, int, Dating]] = []
+    for start_ms, stop_ms, segment in placed:
         if covered and start_ms <= covered[-1][1] + FRAME_MS:
-            covered[-1][1] = max(covered[-1][1], stop_ms)
+            begin_ms, end_of_last_ms, dating = covered[-1]
+            if dating is segment.dating:
+                covered[-1] = begin_ms, max(end_of_last_ms, stop_ms), dating
+            elif stop_ms > end_of_last_ms:
+                covered.append((end_of_last_ms, stop_ms, segment.dating))
         else:
-            covered.append([start_ms, stop_ms])
-    for start_ms, stop_ms in covered:
+            covered.append((start_ms, stop_ms, segment.dating))
+    for start_ms, stop_ms, dating in covered:
         if start_ms > at_ms:
             yield Interval(at_ms, start_ms, State.UNEXPLAINED)
         if stop_ms > start_ms:
-            yield Interval(start_ms, stop_ms, State.RECORDED)
+            yield Interval(start_ms, stop_ms, State.RECORDED, dating=dating)
         at_ms = max(at_ms, stop_ms)
     if end_ms > at_ms:
         yield Interval(at_ms, end_ms, State.UNEXPLAINED)
 
 
+def _begin_ms(placed: Sequence[Placed]) -> int:
+    """Since when footage is expected: since the first whose time is sure, if there is any."""
+    sure = (p.start_ms for p in placed if p.footage.dating is not Dating.UNSYNCED)
+    return next(sure, placed[0].start_ms if placed else 0)
+
+
 def _base(
-    hole: Interval, placed: Sequence[Placed], starts: Sequence[SiteEvent], now_ms: int, word: LastWord
+    hole: Interval,
+    placed: Sequence[Placed],
+    begin_ms: int,
+    starts: Sequence[SiteEvent],
+    now_ms: int,
+    word: LastWord,
 ) -> list[Interval]:
     """What the hole is when nothing explains it."""
     if not placed and word.presence is None:
         return [replace(hole, state=State.BEFORE)]
-    if placed and hole.to_ms <= placed[0].start_ms:
+    if placed and hole.to_ms <= begin_ms:
         return [replace(hole, state=State.BEFORE)]
     if placed and hole.from_ms < placed[-1].start_ms:
         return [replace(hole, state=State.PENDING if word.may_still_send(hole.to_ms) else State.UNEXPLAINED)]
@@ -334,6 +391,8 @@ def _sure(camera: str, placed: Sequence[Placed], events: Sequence[SiteEvent]) ->
         for offset_ms, duration_ms in segment.holes:
             from_ms = min(start_ms + offset_ms, end_ms)
             yield Interval(from_ms, min(from_ms + duration_ms, end_ms), State.LOST, LossCause.CAMERA, _INSIDE)
+        if segment.lost:
+            yield Interval(start_ms, end_ms, State.LOST, LossCause.CENTRE, _GONE)
 
 
 def _apportion(stretches: Sequence[Interval], coats: Iterable[Interval]) -> list[list[Interval]]:
@@ -368,6 +427,10 @@ def _paint(ground: Sequence[Interval], coats: Iterable[Interval]) -> list[Interv
     return pieces
 
 
+def _fate(piece: Interval) -> tuple[object, ...]:
+    return piece.state, piece.cause, piece.detail, piece.dating
+
+
 def _tidy(pieces: Iterable[Interval], from_ms: int, end_ms: int) -> list[Interval]:
     """Cut to the interval asked for; slivers without a cause join their neighbour, equal neighbours each other."""
     tidy: list[Interval] = []
@@ -385,7 +448,7 @@ def _tidy(pieces: Iterable[Interval], from_ms: int, end_ms: int) -> list[Interva
             else:
                 sliver_from_ms = piece.from_ms
             continue
-        if tidy and (tidy[-1].state, tidy[-1].cause, tidy[-1].detail) == (piece.state, piece.cause, piece.detail):
+        if tidy and _fate(tidy[-1]) == _fate(piece):
             tidy[-1] = replace(tidy[-1], to_ms=piece.to_ms)
         else:
             tidy.append(piece)

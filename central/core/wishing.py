@@ -58,7 +58,7 @@ def wish(rows: Iterable[WishRow], grant: Grant | None, at_ms: int) -> Wish:
 
 
 _RENEW_MS = 30_000
-_HARDLY = 0.05
+_HARDLY = 0.02
 
 
 def is_news(told: Wish | None, new: Wish, now_ms: int) -> bool:

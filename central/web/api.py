@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from threading import Event as Signal
 from threading import Lock
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
@@ -30,7 +30,19 @@ from central.core.playlist import LiveWindow, recording
 from central.core.timeline import Footage, unix_ms
 from central.errors import CentralError, NothingThere
 from central.store import ItemRow, SiteRow, Store
-from central.web.models import Completeness, CompletenessRow, Event, Events, Interval, Site, Sites, Timeline
+from central.web.models import (
+    Completeness,
+    CompletenessRow,
+    Event,
+    Events,
+    History,
+    HistoryPoint,
+    Interval,
+    Site,
+    Sites,
+    Timeline,
+    Waiting,
+)
 from central.web.stream import Changes
 from edge_agent.contract import CameraId, Problem, RunId, SiteId, instant
 
@@ -188,12 +200,37 @@ def _router(console: Console) -> APIRouter:
         cache = "private, max-age=31536000, immutable"
         return _file(console.archive, row, "video/mp4", cache, if_none_match, byte_range)
 
+    @api.get("/sites/{site}/history")
+    def told(
+        site: SiteId,
+        group: Annotated[Literal["info", "power", "link", "spool", "camera", "host"], Query()],
+        camera: Annotated[CameraId | None, Query(description="Which camera, in the group of that name")] = None,
+        from_: From = None,
+        to: To = None,
+        points: Annotated[int, Query(ge=1, le=2000, description="At most so many, spread over the interval")] = 500,
+    ) -> History:
+        """What the site told of itself: of each equal part of the interval the first message, if there was one."""
+        console.site_row(site)
+        if (group == "camera") != (camera is not None):
+            raise HTTPException(400, "the group `camera` needs a `camera`, and no other group has one")
+        from_ms, to_ms = _interval(from_, to)
+        found = console.store.points(site, group, camera or "", from_ms, to_ms, points)
+        return History(
+            site=site,
+            group=group,
+            camera=camera,
+            from_at=instant(from_ms),
+            to_at=instant(to_ms),
+            points=tuple(HistoryPoint(at=instant(p.at_ms), dating=p.dating, values=p.values) for p in found),
+        )
+
     @api.get("/completeness")
     def completeness(from_: From = None, to: To = None) -> Completeness:
         """How complete the footage of each camera is, day by day."""
         from_ms, to_ms = _interval(from_, to)
         found = history.completeness(console.store, from_ms, to_ms, _now_ms(), console.zone)
-        return Completeness(rows=tuple(map(CompletenessRow.of, found)))
+        sites = tuple(map(Waiting.of, console.sites().sites))
+        return Completeness(rows=tuple(map(CompletenessRow.of, found)), sites=sites)
 
     @api.get("/events")
     def events(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from central.core.dating import Dating
 from central.core.timeline import Interval as CoreInterval
 from central.core.timeline import State
 from central.core.wishing import WishKind
@@ -115,6 +116,10 @@ class Interval(_Answer):
     state: Literal["recorded", "pending", "lost", "unknown"]
     cause: LossCause | None
     detail: str
+    dating: Dating | None = Field(
+        description="How the time of what is recorded is known: by a clock that was right, counted back once the clock"
+        " of the site was right again, or by a clock that nobody vouched for"
+    )
 
     @classmethod
     def of(cls, interval: CoreInterval) -> Interval:
@@ -126,6 +131,7 @@ class Interval(_Answer):
             state=state,
             cause=interval.cause,
             detail=interval.detail or detail,
+            dating=interval.dating,
         )
 
 
@@ -176,10 +182,52 @@ class CompletenessRow(_Answer):
         )
 
 
+class Waiting(_Answer):
+    """What a site last told of what is still to come; null where it has not told."""
+
+    site: str
+    backlog_items: int | None
+    backlog_s: float | None
+    drain_eta_s: float | None = Field(description="In how many seconds all of it is at the centre")
+    compared_at: Instant | None = Field(description="When the site last made sure that what it sent is at the centre")
+
+    @classmethod
+    def of(cls, site: Site) -> Waiting:
+        """What the site told of its spool."""
+        spool = site.spool
+        return cls(
+            site=site.site,
+            backlog_items=spool.backlog_items if spool else None,
+            backlog_s=spool.backlog_s if spool else None,
+            drain_eta_s=spool.drain_eta_s if spool else None,
+            compared_at=spool.compared_at if spool else None,
+        )
+
+
+class HistoryPoint(_Answer):
+    """What a site told of itself at one moment."""
+
+    at: Instant
+    dating: Dating
+    values: dict[str, Any] = Field(description="The message as in the contract, without `at` and what was not known")
+
+
+class History(_Answer):
+    """What a site told of one group, in order of time."""
+
+    site: str
+    group: str
+    camera: str | None
+    from_at: Instant = Field(alias="from")
+    to_at: Instant = Field(alias="to")
+    points: tuple[HistoryPoint, ...]
+
+
 class Completeness(_Answer):
-    """How complete the footage is, per camera and day."""
+    """How complete the footage is, per camera and day, and what each site still has."""
 
     rows: tuple[CompletenessRow, ...]
+    sites: tuple[Waiting, ...]
 
 
 class WishRow(_Answer):

@@ -6,8 +6,11 @@ So libav waits as long as it likes, and another thread hangs up.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import sys
+import termios
 from collections import defaultdict
 from contextlib import suppress
 from threading import Lock
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 """Host and port."""
 
+_LITTLE = 0.15
+"""Of what was fetched in the last two fragments, of which one may be short: the next picture is on its way, no more."""
+
 
 class Line:
     """Our own handle on a connection that libav reads from."""
@@ -36,6 +42,7 @@ class Line:
         self._stall_ms, self._clock = stall_s * 1000, clock
         self._waits_since_ms: int | None = None
         self._stalled = False
+        self._fetched_bytes = 0, 0
 
     def listen(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
         """The packets as they come; TimeoutError once the camera was hung up on."""
@@ -43,6 +50,7 @@ class Line:
         try:
             for packet in packets:
                 self._waits_since_ms = None  # from here on it is us who take the time
+                self._fetched_bytes = self._fetched_bytes[0], self._fetched_bytes[1] + packet.size
                 yield packet
                 self._waits_since_ms = self._clock.monotonic_ms()
         except FFmpegError:
@@ -52,6 +60,13 @@ class Line:
             self._waits_since_ms = None
         if self._stalled:
             raise TimeoutError
+
+    def is_behind(self) -> bool:
+        """Whether more than a little has come that was not fetched yet; to be asked once in each fragment."""
+        fetched_bytes = sum(self._fetched_bytes)
+        self._fetched_bytes = self._fetched_bytes[1], 0
+        waiting_bytes = int.from_bytes(fcntl.ioctl(self._socket, termios.FIONREAD, bytes(4)), sys.byteorder)
+        return waiting_bytes > _LITTLE * fetched_bytes
 
     def watch(self) -> None:
         """Hang up if nothing has come for too long."""

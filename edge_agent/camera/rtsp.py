@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 from edge_agent.camera.source import Source, open_container
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from threading import Event
 
     from av.container import InputContainer
@@ -23,24 +24,23 @@ OPEN_S: Final = 8.0
 
 _FIRST_REST_S: Final = 0.05
 """Rests grow from here, because the kernel's socket buffer grows with what is fetched from it."""
-_BEHIND_MS: Final = 5
-"""Who fetched a whole fragment in less did not have to wait for any of it, and has more to fetch."""
 
 
 class Rest:
-    """Lets pictures gather in the socket instead of waking up for each one."""
+    """Lets pictures gather in the socket instead of waking up for each one, but only once all was fetched before.
 
-    def __init__(self, clock: Clock, stop: Event) -> None:
-        self._clock, self._stop = clock, stop
+    What is in the socket is lost with the power, so it must not fill up, however slow disk and processor are.
+    """
+
+    def __init__(self, clock: Clock, stop: Event, is_behind: Callable[[], bool]) -> None:
+        self._clock, self._stop, self._is_behind = clock, stop, is_behind
         self._rest_s = _FIRST_REST_S
-        self._woke_ms = clock.monotonic_ms()
 
     def take(self, seconds: float) -> None:
         """Wait for up to `seconds`, unless the pictures are ahead of us or the agent stops."""
-        if self._clock.monotonic_ms() - self._woke_ms > _BEHIND_MS:
+        if not self._is_behind():
             self._clock.wait(self._stop, min(seconds, self._rest_s))
             self._rest_s = min(seconds, 2 * self._rest_s)
-        self._woke_ms = self._clock.monotonic_ms()
 
 
 def open_rtsp(
@@ -67,7 +67,6 @@ def open_rtsp(
     def connect(wait_s: float | None) -> InputContainer:
         return open_container(full_url, url, options=options, timeout=(OPEN_S, wait_s))
 
-    rest = Rest(clock, stop).take
     if lines:
         address = parts.hostname or "", parts.port or _PORT
         container, line = lines.dial(address, partial(connect, None), stall_s)
@@ -78,9 +77,9 @@ def open_rtsp(
                 clock,
                 sound=sound,
                 demux=lambda streams: line.listen(container.demux(*streams)),
-                rest=rest,
+                rest=Rest(clock, stop, line.is_behind).take,
                 on_close=partial(lines.hang_up, line),
             )
         container.close()
     # At the first timeout libav hands out the picture that its parser kept back, at the second it gives up.
-    return Source(connect(stall_s / 2), url, clock, sound=sound, rest=rest)
+    return Source(connect(stall_s / 2), url, clock, sound=sound)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from edge_agent.contract import ItemKind, ItemName
+from edge_agent.contract import ClockQuality, ItemKind, ItemName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,24 +140,25 @@ def full_in_s(free_bytes: int, grown_bytes: int, elapsed_s: float) -> float | No
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """An interval of one camera of which `items` items were dropped unsent; Unix milliseconds."""
+    """An interval of one camera of which `items` items were dropped unsent; Unix milliseconds as that run knew them."""
 
+    run: str
     camera: str
+    clock: ClockQuality
     from_ms: int
     to_ms: int
     items: int
 
 
 def dropped(names: Iterable[ItemName]) -> list[Dropped]:
-    """The intervals that the segments among `names` covered, one per camera and run."""
-    spans: dict[tuple[str, str], Dropped] = {}
+    """The intervals that the segments among `names` covered, one per run, camera and quality of the clock."""
+    spans: dict[tuple[str, str, ClockQuality], Dropped] = {}
     for name in names:
         if name.kind is not ItemKind.SEGMENT:
             continue
-        known = spans.get((name.run, name.camera), Dropped(name.camera, name.start_ms, name.end_ms, 0))
-        spans[name.run, name.camera] = Dropped(
-            name.camera, min(known.from_ms, name.start_ms), max(known.to_ms, name.end_ms), known.items + 1
-        )
+        key = name.run, name.camera, name.clock
+        known = spans.get(key, Dropped(*key, name.start_ms, name.end_ms, 0))
+        spans[key] = Dropped(*key, min(known.from_ms, name.start_ms), max(known.to_ms, name.end_ms), known.items + 1)
     return list(spans.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.contract import ClockQuality, ItemKind, ItemName
@@ -18,7 +19,7 @@ _HASH_BYTES: Final = 32
 
 
 class Index:
-    """Sizes by item, like a dictionary in the order of names, but in some 65 bytes of memory for each.
+    """Sizes by item, like a dictionary in the order of names, but in less than 80 bytes of memory for each.
 
     Joining at the end, leaving anywhere and looking at either end take no longer the more items there are.
     """
@@ -54,15 +55,26 @@ class Index:
         for run in reversed(self._order):
             yield from self._runs[run].names_backwards()
 
-    def last(self, except_run: str) -> ItemName | None:
-        """The last item of any other run."""
-        runs = (run for run in reversed(self._order) if run != except_run)
-        return next((next(self._runs[run].names_backwards()) for run in runs), None)
-
     def items(self) -> Iterator[tuple[ItemName, int]]:
         """Each item with its size, in order."""
         for run in self._order:
             yield from self._runs[run].items()
+
+    def after(self, run: str, sequence: int, limit: int) -> list[ItemName]:
+        """The next items in order behind that place, which need not be one of an item."""
+        found: list[ItemName] = []
+        for at in range(bisect_left(self._order, run), len(self._order)):
+            items = self._runs[self._order[at]].items(sequence if self._order[at] == run else -1)
+            found += (name for name, _ in islice(items, limit - len(found)))
+            if len(found) == limit:
+                break
+        return found
+
+    def at(self, run: str, sequence: int) -> ItemName | None:
+        """The item at that place; the first, should there be several."""
+        return next(
+            (name for name in self.after(run, sequence - 1, 1) if (name.run, name.sequence) == (run, sequence)), None
+        )
 
     def candidates(self, stays: Callable[[ItemName], bool]) -> Iterator[tuple[ItemName, int]]:
         """Each item that does not stay, for a caller who takes out what is yielded.

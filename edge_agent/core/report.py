@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edge_agent.contract import Message
     from edge_agent.core.drain import Flow
     from edge_agent.core.pace import Allowance
-    from edge_agent.core.status import CameraStatus, Room
+    from edge_agent.core.status import CameraStatus, Proof, Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def camera_state(status: CameraStatus, now_ms: int) -> CameraState:
     )
 
 
-def spool_state(room: Room, flow: Flow, allowance: Allowance, now_ms: int) -> SpoolState:
+def spool_state(room: Room, proof: Proof, flow: Flow, allowance: Allowance, now_ms: int) -> SpoolState:
     """The message that says what waits, how it flows, and what holds it back."""
     stats = room.stats
     return SpoolState(
@@ -92,7 +92,8 @@ def spool_state(room: Room, flow: Flow, allowance: Allowance, now_ms: int) -> Sp
         drain_eta_s=None if flow.drain_eta_s is None else round(flow.drain_eta_s, 1),
         pace_bytes_per_s=allowance.bytes_per_s,
         pace_limit=allowance.limit,
-        detail=room.detail,
+        compared_at=_instant(proof.compared_ms),
+        detail="; ".join(filter(None, (room.detail, proof.detail))),
         at=instant(now_ms),
     )
 

@@ -83,13 +83,6 @@ class Line:
         fresh = ((name, waiting.size_bytes) for name, waiting in self._fresh.items() if not stays(name))
         return chain(self._backlog.candidates(stays), fresh)
 
-    def last(self, except_run: str) -> ItemName | None:
-        """The last item of any other run."""
-        return max(
-            (name for name in (*self._fresh, self._backlog.last(except_run)) if name and name.run != except_run),
-            default=None,
-        )
-
     def reconsider(self) -> None:
         """What stays may be another choice from now on."""
         self._backlog.reconsider()
@@ -140,15 +133,16 @@ class Line:
         """It can be taken again."""
         self._taken.discard(name)
 
-    def want(self, wants: Sequence[Want]) -> list[ItemName]:
-        """What comes late from now on goes first where it is wanted; the backlog, in which to `find` the rest."""
+    def want(self, wants: Sequence[Want]) -> None:
+        """What comes late from now on goes first where it is wanted; the backlog has to be looked through."""
         self._wants = wants
         self._wanted.clear()
-        return list(self._backlog) if wants else []
 
-    def found(self, names: Iterable[ItemName]) -> None:
-        """Those of the backlog go first."""
-        self._wanted.update((name, None) for name in names if name in self._backlog)
+    def look_for_wanted(self, after: tuple[str, int], most: int) -> tuple[str, int] | None:
+        """What is wanted of the next items behind that run and sequence goes first; where they end, None at the end."""
+        names = self._backlog.after(*after, most)
+        self._wanted.update((name, None) for name in names if self._is_wanted(name))
+        return (names[-1].run, names[-1].sequence) if names else None
 
     @property
     def has_late(self) -> bool:
@@ -169,8 +163,11 @@ class Line:
 
     def _wait_late(self, name: ItemName, size_bytes: int) -> None:
         self._backlog[name] = size_bytes
-        if any(want.takes(name) for want in self._wants):
+        if self._is_wanted(name):
             self._wanted[name] = None
+
+    def _is_wanted(self, name: ItemName) -> bool:
+        return any(want.takes(name) for want in self._wants)
 
     def _late(self) -> Iterator[ItemName]:
         rest = reversed(self._backlog) if self._order is Order.NEWEST else iter(self._backlog)
@@ -186,11 +183,6 @@ class Line:
         self.bytes += sign * size_bytes
         if name.kind is ItemKind.SEGMENT:
             self.duration_ms += sign * name.duration_ms
-
-
-def find(wants: Sequence[Want], names: Iterable[ItemName]) -> list[ItemName]:
-    """Those that are wanted, in the same order."""
-    return [name for name in names if any(want.takes(name) for want in wants)]
 
 
 def _unix_ms(moment: datetime) -> int:

@@ -64,3 +64,11 @@ class CameraStatus:
     last_frame_ms: int | None = None
     recorded_until_ms: int | None = None
     picture: Picture = Picture.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What comparing with the centre shows: when the last complete comparison began, what the disk has forgotten."""
+
+    compared_ms: int | None = None
+    detail: str = ""

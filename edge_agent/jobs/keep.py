@@ -98,6 +98,8 @@ class Keep:
                     from_at=instant(loss.from_ms),
                     to_at=instant(loss.to_ms),
                     items=loss.items,
+                    items_run=loss.run,
+                    items_clock=loss.clock,
                 ),
             )
 

@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from edge_agent.clock import stamp
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, Picture, SegmentFacts, facts_box, instant
 from edge_agent.core.backoff import delay_s, is_told
-from edge_agent.core.cutting import LONG_GOP, Labels, Leap, Order, find_holes, is_full
+from edge_agent.core.cutting import LONG_GOP, RELABEL_MS, Labels, Leap, Order, find_holes, is_full
 from edge_agent.core.status import CameraStatus
 from edge_agent.errors import CameraError, CameraRefused, FootageError, SpoolError
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RETRY_S: Final = (1.0, 30.0)
+_RETRY_S: Final = (1.0, 3.0)
+"""A camera that is back is found within 5 s, the first key frame and a slow start of the session included."""
 _RETRY_REFUSED_S: Final = (60.0, 600.0)
 """Slower: a camera may lock out whoever tries a wrong password too often."""
 
@@ -243,15 +245,15 @@ class Record:
 
     def _begin(self, source: _Source, packet: Packet[Any], dts: int, now_ms: int) -> _Take:
         """A new segment begins with this picture, and a new session where the time line broke."""
-        session, take, offset_ms = self._session, self._take, self._clock.now_ms() - self._clock.monotonic_ms()
+        session, take, at = self._session, self._take, stamp(self._clock)
         self._cut(source, dts)
         if session and take:
             lag_ms = round(take.lag_ms + session.base * source.tick_ms)
-            if stood_ms := session.labels.follow(lag_ms, offset_ms):
+            if stood_ms := session.labels.follow(lag_ms, at.offset_ms):
                 self._break_off(source, f"its clock stood still for {stood_ms / 1000:.1f} s")
         gap_ms = 0
         if self._session is None:
-            self._session = self._begin_session(source, packet, dts, now_ms, offset_ms)
+            self._session = self._begin_session(source, packet, dts, now_ms, at.offset_ms)
             gap_ms = max(0, self._session.labels.monotonic(0) - self._ended_ms) if self._excuse else 0
         session = self._session
         media_ms = round((dts - session.base) * source.tick_ms)
@@ -274,7 +276,7 @@ class Record:
             gap_detail=detail,
             camera_time=instant(camera_ms) if camera_ms is not None else None,
         )
-        sink = self._shelf.begin_segment(self._settings.id, start_ms, self._clock.quality())
+        sink = self._shelf.begin_segment(self._settings.id, start_ms, at.quality)
         try:
             file = source.segment(sink, session.base, self._settings.fragment_s, facts_box(draft))
         except SpoolError:
@@ -312,8 +314,8 @@ class Record:
         """The camera's time line cannot be followed; a new session begins with the next key frame."""
         self._cut(source)
         self._session = None
-        self._excuse = LossCause.CAMERA, why
         log.warning("camera %s: %s", self._settings.id, why)
+        self._miss(LossCause.CAMERA, why, why)
 
     def _cut(self, source: _Source, next_dts: int | None = None) -> None:
         """The open segment, if any, is complete and in the line; it ends where the next picture begins."""
@@ -357,9 +359,9 @@ class Record:
         seen = self._eye.look(self._settings.id, source.codec, source.extradata, data)
         if seen is None or self._take is None:
             return
-        before, camera = self._status.picture, self._settings.id
+        before, at = self._status.picture, stamp(self._clock)
         with suppress(SpoolError):  # the segments will tell
-            self._shelf.add(ItemKind.SNAPSHOT, camera, self._clock.now_ms(), 0, self._clock.quality(), seen.jpeg)
+            self._shelf.add(ItemKind.SNAPSHOT, self._settings.id, at.now_ms, 0, at.quality, seen.jpeg)
         if seen.picture is not before:
             self._show(picture=seen.picture)
             if (before, seen.picture) != (Picture.UNKNOWN, Picture.OK):
@@ -391,16 +393,27 @@ class Record:
             log.warning("camera %s: %s", self._settings.id, error)
         if isinstance(error, SpoolError):
             self._make_room()
-        if not self._lost:
-            self._lost = True
-            self._excuse = error.cause, error.message
-            status = self._status
-            since_ms = status.recorded_until_ms or status.since_ms
-            self._show(since_ms=since_ms, recording=False, cause=error.cause, detail=str(error))
-            self._event(EventType.CAMERA_LOST, cause=error.cause, detail=error.message, from_at=instant(since_ms))
+        self._miss(error.cause, error.message, str(error))
         first_s, most_s = _RETRY_REFUSED_S if isinstance(error, CameraRefused) else _RETRY_S
         chance = random.random()  # noqa: S311 - spreads retries, guards nothing
         return delay_s(self._failures, chance, first_s=first_s, most_s=most_s)
+
+    def _miss(self, cause: LossCause, why: str, detail: str) -> None:
+        """There is no footage from the end of the last one on: said at once, lest what ends the hole be lost, too."""
+        since_ms = self._lost_since_ms()
+        if self._lost and since_ms != self._status.since_ms:
+            self._show(since_ms=since_ms)
+        if not self._lost:
+            self._lost = True
+            self._excuse = cause, why
+            self._show(since_ms=since_ms, recording=False, cause=cause, detail=detail)
+            self._event(EventType.CAMERA_LOST, cause=cause, detail=why, from_at=instant(since_ms))
+
+    def _lost_since_ms(self) -> int:
+        """When the last footage ended, by its label as long as nobody sets the clock."""
+        label_ms = self._status.since_ms if self._lost else self._status.recorded_until_ms or self._status.since_ms
+        now_ms = self._ended_ms + stamp(self._clock).offset_ms
+        return now_ms if abs(now_ms - label_ms) > RELABEL_MS else label_ms
 
     def _remark(self, remark: str) -> None:
         if remark and remark not in self._remarks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from edge_agent.clock import same_clock, stamp
 from edge_agent.contract import EventData, EventType, ItemKind, Sample, Telemetry
 from edge_agent.core.report import PACES, is_due
 from edge_agent.errors import SpoolError
@@ -67,7 +68,7 @@ class Report:
         self._announce, self._run, self._telemetry_s, self._clock = announce, run, telemetry_s, clock
         self._told: dict[str, tuple[Message, int]] = {}
         self._samples: list[Sample] = []
-        self._since = clock.now_ms(), clock.monotonic_ms()
+        self._begun = stamp(clock)
         self._host_due_ms = 0
         self._quality: ClockQuality | None = None
 
@@ -76,6 +77,8 @@ class Report:
         self._clock.wait(self._board.changed, _TURN_S)
         self._board.changed.clear()
         now_ms = self._clock.monotonic_ms()
+        if not same_clock(self._begun, stamp(self._clock)):
+            self.flush()
         if now_ms >= self._host_due_ms:
             self._host_due_ms = now_ms + round(_HOST_S * 1000)
             self._look_at_host()
@@ -85,7 +88,7 @@ class Report:
                 self._told[group] = fact, now_ms
                 self._publish(group, fact.to_json())
                 self._samples.append(Sample(group=group, body=fact.model_dump(mode="json")))
-        if now_ms - self._since[1] >= self._telemetry_s * 1000:
+        if now_ms - self._begun.monotonic_ms >= self._telemetry_s * 1000:
             self.flush()
         return 0
 
@@ -99,12 +102,12 @@ class Report:
     def flush(self) -> None:
         """What was told since the last batch is an item of the history; on a full disk it is lost."""
         samples, self._samples = self._samples, []
-        (start_ms, since_ms), now_ms = self._since, self._clock.monotonic_ms()
-        self._since = self._clock.now_ms(), now_ms
+        begun, self._begun = self._begun, stamp(self._clock)
+        duration_ms = self._begun.monotonic_ms - begun.monotonic_ms
         if not samples:
             return
-        body = Telemetry(samples=tuple(samples)).to_json()
+        body = Telemetry(samples=tuple(samples), wall_minus_monotonic_ms=begun.offset_ms).to_json()
         try:
-            self._shelf.add(ItemKind.TELEMETRY, None, start_ms, now_ms - since_ms, self._clock.quality(), body)
+            self._shelf.add(ItemKind.TELEMETRY, None, begun.now_ms, duration_ms, begun.quality, body)
         except SpoolError as error:
-            log.error("telemetry of %d s not kept: %s", (now_ms - since_ms) // 1000, error)
+            log.error("telemetry of %d s not kept: %s", duration_ms // 1000, error)

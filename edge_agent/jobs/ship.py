@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 5.0
+_MOST_WAIT_S = 8.0
+"""A door that opens is noticed at once; one that stood open while nothing came of it is tried again so soon."""
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -57,7 +59,7 @@ class Gate(Protocol):
         """Seconds until it is worth asking again; 0 when an item may begin."""
         ...
 
-    def passage(self, progress: Callable[[], None]) -> AbstractContextManager[Callable[[int], int]]:
+    def passage(self, name: ItemName, progress: Callable[[], None], /) -> AbstractContextManager[Callable[[int], int]]:
         """An item goes through. Asked for so many bytes, it says in its own time how many of them may go at once."""
         ...
 
@@ -117,7 +119,7 @@ class Ship:
 
     def _send(self, name: ItemName) -> float:
         try:
-            with self._queue.open(name) as file, self._lane.gate.passage(self._progress) as admit:
+            with self._queue.open(name) as file, self._lane.gate.passage(name, self._progress) as admit:
                 self._centre.deliver(name, file, admit)
         except Rejected as error:
             return self._look_again(name, error)
@@ -138,7 +140,7 @@ class Ship:
             log.warning("%s (failure %d in a row)", error, self._failures)
         if isinstance(error, Busy):
             return error.retry_after_s * (1 + random.random() / 4)  # noqa: S311 - spreads load, guards nothing
-        first_s, most_s = (30, 300) if isinstance(error, Refused) else (1, 15)
+        first_s, most_s = (30, 300) if isinstance(error, Refused) else (1, _MOST_WAIT_S)
         return delay_s(self._failures, random.random(), first_s=first_s, most_s=most_s)  # noqa: S311
 
     def _look_again(self, name: ItemName, error: Rejected) -> float:
@@ -176,6 +178,8 @@ class Ship:
                     from_at=instant(name.start_ms),
                     to_at=instant(name.end_ms),
                     items=1,
+                    items_run=name.run,
+                    items_clock=name.clock,
                 ),
             )
         return wait_s

@@ -13,11 +13,14 @@ from typing import Final
 
 import pytest
 
-from tests.bench import ingest, record, spool
+from tests.bench import drain, fair, history, ingest, record, spool
 from tests.bench.report import REPORT, Finding, show, write
 
 MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {
     "record": record.measure,
+    "drain": drain.measure,
+    "fair": fair.measure,
+    "history": history.measure,
     "ingest": ingest.measure,
     "spool": spool.measure,
 }

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
+from central.core.dating import Dating
 from central.web import models, pages
 from edge_agent import contract
 from tests.browser.conftest import ROOT
@@ -64,6 +65,7 @@ def test_the_page_has_words_for_whatever_the_centre_says() -> None:
         assert {f"event.{kind}" for kind in contract.EventType} <= said.keys()
         details = {detail for _, detail in models._SHOWN.values()} - {"before the first footage"}
         assert {f"detail.{detail}" for detail in details} <= said.keys()
+        assert {f"dating.{dating}" for dating in set(Dating) - {Dating.CLOCK}} <= said.keys()
     assert '"before the first footage"' in (FRONT / "src" / "footage.ts").read_text()
 
 

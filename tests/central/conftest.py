@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import httpx2
 import pytest
 import sqlalchemy as sa
+from moto.server import ThreadedMotoServer
+from pydantic import SecretStr
 
+from central.archive import Archive
+from central.settings import S3Settings
 from central.store import Store, _engine
 from tests.central.world import World
+from tests.rig.parts import LEDGER
 from tests.rig.postgres import Postgres
 
 _numbers = count()
@@ -57,3 +63,23 @@ def sqlite_store(made_tables: Path, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def world(sqlite_store: Store, tmp_path: Path) -> World:
     return World(sqlite_store, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Settings]:
+    """A server that speaks S3, with a bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    httpx2.put(f"{endpoint}/footage").raise_for_status()
+    LEDGER.note("object store", "moto's S3 server")
+    yield S3Settings(endpoint=endpoint, access_key=SecretStr("k"), secret_key=SecretStr("s"))
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Archive:
+    if request.param == "folder":
+        return Archive.open(str(tmp_path / "archive"), S3Settings(), 0)
+    return Archive.open(f"s3://footage/{tmp_path.name}", request.getfixturevalue("s3"), 0)

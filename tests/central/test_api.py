@@ -14,6 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from central.errors import StoreDown
+from central.store import StateRow
+from central.telemetry import SampleRow
 from central.web.api import Console, create_app
 from central.web.stream import Changes
 from edge_agent.contract import (
@@ -52,6 +54,23 @@ def get(client: TestClient, path: str, status: int = 200, query: dict[str, str] 
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == status
     return answer.json() if "json" in answer.headers["content-type"] else answer.text
+
+
+def test_the_history_of_a_group_is_thinned_and_says_its_times(client: TestClient, world: World) -> None:
+    told = [
+        CameraState(camera="north", recording=True, fps=number, since=instant(T), at=instant(T + number * 1000))
+        for number in range(100)
+    ]
+    rows = [SampleRow.of("aloha", "camera", "north", state, T) for state in told]
+    world.store.put_states([StateRow("aloha", "camera", "north", T, told[-1].to_json().decode())], rows)
+    query = {"group": "camera", "camera": "north", "from": AT, "to": "2026-11-18T11:08:20Z", "points": "10"}
+    answer = get(client, "/sites/aloha/history", query=query)
+    assert [point["values"]["fps"] for point in answer["points"]] == [number * 10 for number in range(10)]
+    assert answer["points"][1]["at"] == "2026-11-18T11:06:50.000Z"
+    assert {point["dating"] for point in answer["points"]} == {"clock"}
+    for wrong in ({"camera": ""}, {"group": "power"}, {"group": "gossip"}, {"points": "2001"}):
+        get(client, "/sites/aloha/history", 400, query | wrong)
+    get(client, "/sites/nobody/history", 404, query)
 
 
 def test_a_site_that_has_said_nothing_is_listed(client: TestClient) -> None:
@@ -234,6 +253,23 @@ def test_completeness_adds_up_day_by_day_of_the_city(client: TestClient, world: 
     assert last["expected_s"] == 20.0
 
 
+def test_completeness_tells_what_each_site_still_has(client: TestClient, world: World) -> None:
+    silent = {"site": "aloha", "backlog_items": None, "backlog_s": None, "drain_eta_s": None, "compared_at": None}
+    assert get(client, "/completeness")["sites"] == [silent]
+    spool = {"backlog_items": 3, "backlog_s": 12, "backlog_bytes": 9, "used_bytes": 9, "free_bytes": 9, "at": AT}
+    told = SpoolState.model_validate({**spool, "drain_eta_s": 41.5, "compared_at": AT})
+    world.state("spool", told)
+    assert get(client, "/completeness")["sites"] == [
+        {
+            "site": "aloha",
+            "backlog_items": 3,
+            "backlog_s": 12.0,
+            "drain_eta_s": 41.5,
+            "compared_at": "2026-11-18T11:06:40.000Z",
+        }
+    ]
+
+
 def test_events_can_be_read_on(client: TestClient, world: World) -> None:
     for number in range(5):
         world.event(number, EventType.LINK_CHANGED)
@@ -277,5 +313,5 @@ def test_a_database_that_is_down_is_a_problem_for_later(
 
 def test_the_description_of_the_api_has_every_path(client: TestClient) -> None:
     paths = get(client, "/openapi.json")["paths"]
-    assert len(paths) == 9
+    assert len(paths) == 10
     assert client.get("/healthz").text == "ok\n"

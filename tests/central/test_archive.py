@@ -5,41 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from central.archive import Archive
 from central.errors import ArchiveDown, NoRoom, NothingThere, SettingsError
 from central.settings import S3Settings
 from tests.rig.link import free_port
-from tests.rig.parts import LEDGER, require_program
+from tests.rig.parts import require_program
 
 KEY = "2026/11/24/aloha/north/item.mp4"
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[S3Settings]:
-    """A server that speaks S3, with a bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    httpx2.put(f"{endpoint}/footage").raise_for_status()
-    LEDGER.note("object store", "moto's S3 server")
-    yield S3Settings(endpoint=endpoint, access_key=SecretStr("k"), secret_key=SecretStr("s"))
-    server.stop()
-
-
-@pytest.fixture(params=["folder", "s3"])
-def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Archive:
-    if request.param == "folder":
-        return Archive.open(str(tmp_path / "archive"), S3Settings(), 0)
-    return Archive.open(f"s3://footage/{tmp_path.name}", request.getfixturevalue("s3"), 0)
 
 
 def test_what_was_put_can_be_read_in_parts(archive: Archive) -> None:

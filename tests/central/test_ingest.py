@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Signal
+from typing import Any
 
 import httpx2
 import pytest
@@ -25,23 +26,28 @@ from central.settings import S3Settings
 from central.store import ItemRow, Store
 from edge_agent.contract import (
     HELLO_PATH,
+    INVENTORY_PATH,
     ITEM_PATH,
     MAX_ITEM_BYTES,
     MAX_MESSAGE_BYTES,
+    Differences,
     Event,
     EventData,
     EventType,
     Hello,
     Hole,
+    Inventory,
     ItemKind,
     ItemName,
     LossCause,
     Problem,
+    Range,
     Receipt,
     Telemetry,
     content_digest,
     facts_box,
     instant,
+    range_digest,
     read_facts,
 )
 from tests.rig.processes import until
@@ -74,6 +80,11 @@ class Door:
 
     def put(self, name: ItemName | str, data: bytes, **headers: str) -> httpx2.Response:
         return self.client.put(f"{ITEM_PATH}{name}", content=data, headers=headers)
+
+    def differing(self, *ranges: Range) -> tuple[int, ...]:
+        answer = self.client.post(INVENTORY_PATH, content=Inventory(ranges=ranges).to_json())
+        assert answer.status_code == 200, answer.text
+        return Differences.model_validate_json(answer.content).differ
 
     def objects(self) -> list[Path]:
         return [path for path in self.folder.rglob("*") if path.is_file()]
@@ -122,6 +133,22 @@ def test_the_same_bytes_again_get_the_same_receipt(door: Door) -> None:
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.content == second.content
     assert len(door.objects()) == 1
+
+
+def test_items_may_come_twice_out_of_order_and_through_another_door(door: Door) -> None:
+    """The centre moved, or was started again: its store decides, not its address or its memory."""
+    items = [make_segment(sequence=sequence, media_start_ms=sequence * 4000) for sequence in (5, 1, 4, 0, 3)]
+    first = [door.put(*item) for item in items]
+    other = Door(door.store, door.folder)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            again = list(pool.map(lambda n: (door, other)[n % 2].put(*items[n % 5]), range(20)))
+    finally:
+        other.close()
+    assert {answer.status_code for answer in first} == {201}
+    assert {answer.status_code for answer in again} == {200}
+    assert {answer.content for answer in again} == {answer.content for answer in first}
+    assert len(door.objects()) == 5
 
 
 def test_other_bytes_under_the_same_identity_are_refused_and_not_kept(door: Door) -> None:
@@ -186,6 +213,113 @@ def test_who_is_not_known_gets_in_nowhere(door: Door, authorization: str) -> Non
 def test_hello_tells_who_one_is(door: Door) -> None:
     hello = Hello.model_validate_json(door.client.get(HELLO_PATH).content)
     assert hello.site == "aloha"
+
+
+def test_hello_tells_the_newest_item_of_other_runs(door: Door) -> None:
+    name, data = make_segment()
+
+    def newest(run: str) -> tuple[str | None, int | None]:
+        hello = Hello.model_validate_json(door.client.get(HELLO_PATH, params={"run": run}).content)
+        return hello.newest_run, hello.newest_sequence
+
+    assert newest(RUN) == (None, None)
+    for run, sequence in (("000002bbbb", 7), ("000004dddd", 3), ("000004dddd", 12)):
+        door.put(replace(name, run=run, sequence=sequence), data)
+    assert newest("000003cccc") == ("000004dddd", 12)
+    assert newest("000004dddd") == ("000002bbbb", 7)
+    assert newest("000009dddd") == ("000004dddd", 12)
+    refused(door.client.get(HELLO_PATH, params={"run": "x"}), 400)
+
+
+# --- inventories ---
+
+
+def stretch(*names: ItemName) -> Range:
+    """The range that holds these items of one run."""
+    return Range(
+        run=names[0].run,
+        from_sequence=names[0].sequence,
+        to_sequence=names[-1].sequence + 1,
+        count=len(names),
+        digest=range_digest((name.sequence, name.sha256) for name in names),
+    )
+
+
+def test_the_ranges_that_differ_are_named(door: Door) -> None:
+    _, data = make_segment()
+    names = [make_segment(sequence=sequence)[0] for sequence in range(8)]
+    for name in names[:6]:
+        door.put(name, data)
+    assert door.differing(stretch(*names[:6])) == ()
+    assert door.differing(stretch(*names[:3]), stretch(*names[3:7]), stretch(names[7])) == (1, 2)
+    other_bytes = replace(names[2], sha256="0" * 64)
+    assert door.differing(stretch(*names[:2]), stretch(other_bytes), stretch(*names[3:6])) == (1,)
+    assert door.differing(stretch(names[0], *names[2:6])) == (0,), "the centre holds one more"
+    assert door.differing(stretch(replace(names[0], run="000009zzzz"))) == (0,)
+
+
+def test_an_item_whose_bytes_were_lost_differs_until_it_is_back(door: Door) -> None:
+    name, data = make_segment()
+    door.put(name, data)
+    door.store.mark_lost([("aloha", name.run, name.sequence)], T)
+    (lost,) = door.objects()
+    lost.unlink()
+    assert door.differing(stretch(name)) == (0,)
+    other, other_data = make_segment(media_start_ms=4000)
+    refused(door.put(other, other_data), 409)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: door.put(name, data), range(16)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 15 + [201]
+    assert len({answer.content for answer in answers}) == 1
+    assert door.differing(stretch(name)) == ()
+    row = door.store.item("aloha", name.run, name.sequence)
+    assert row is not None
+    assert row.lost_ms is None
+    assert door.archive.read(row.object, row.offset, row.length) == data
+    assert len(door.objects()) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{}", 400),
+        (b'{"ranges": []}', 400),
+        (b'{"ranges": [{"run": "000001aaaa"}]}', 400),
+        (b" " * (MAX_MESSAGE_BYTES + 1), 413),
+    ],
+)
+def test_what_is_no_inventory_is_refused(door: Door, body: bytes, status: int) -> None:
+    problem = refused(door.client.post(INVENTORY_PATH, content=body), status)
+    assert "\n" not in problem.detail
+    door.client.headers["Authorization"] = "Bearer wrong"
+    refused(door.client.post(INVENTORY_PATH, content=body), 401)
+
+
+def test_comparisons_beyond_a_few_are_asked_to_come_back(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And items are taken meanwhile."""
+    name, data = make_segment()
+    begun, go_on, held = Signal(), Signal(), door.store.held
+
+    def slow(*arguments: object) -> object:
+        begun.set()
+        go_on.wait(10)
+        return held(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(door.store, "held", slow)
+    question = Inventory(ranges=(stretch(name),)).to_json()
+    with ThreadPoolExecutor(9) as pool:
+        try:
+            asked = [pool.submit(door.client.post, INVENTORY_PATH, content=question) for _ in range(9)]
+            until(lambda: any(one.done() for one in asked), 10, "one is sent away")
+            assert begun.is_set()
+            assert door.put(name, data).status_code == 201
+        finally:
+            go_on.set()
+    assert sorted(one.result().status_code for one in asked) == [200] * 8 + [503]
+
+
+# --- what is refused ---
 
 
 def test_a_body_that_is_not_what_its_name_says_is_refused(door: Door) -> None:
@@ -350,9 +484,9 @@ def test_many_items_are_filed_in_few_transactions(door: Door, monkeypatch: pytes
     sizes: list[int] = []
     add_items = door.store.add_items
 
-    def counted(rows: list[ItemRow], events: list[object]) -> object:
+    def counted(rows: list[ItemRow], *more: Any) -> object:
         sizes.append(len(rows))
-        return add_items(rows, events)  # type: ignore[arg-type]
+        return add_items(rows, *more)
 
     monkeypatch.setattr(door.store, "add_items", counted)
     name, data = make_segment()

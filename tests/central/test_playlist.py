@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -64,6 +65,14 @@ def test_a_new_session_brings_its_own_initialization() -> None:
     assert lines.count("#EXT-X-DISCONTINUITY") == 1
     assert sum(line.startswith("#EXT-X-MAP") for line in lines) == 2
     assert "#EXT-X-GAP" not in lines
+
+
+def test_runs_that_claim_the_same_time_are_played_one_after_the_other() -> None:
+    """A board that begins at the same moment after each power cut: nothing is hidden, and nothing is mixed."""
+    earlier = [footage(at_s, sequence=100 + at_s) for at_s in (0, 4, 8)]
+    later = [replace(footage(at_s + 1, sequence=200 + at_s), run="000002aaaa") for at_s in (0, 4)]
+    files = [line for line in vod(*later, *earlier, footage(40, session=2)) if line.endswith(".mp4")]
+    assert files == [f"/{number}.mp4" for number in (100, 104, 108, 200, 204, 40)]
 
 
 def test_a_hole_is_as_long_as_it_was_in_pieces_that_say_gap() -> None:

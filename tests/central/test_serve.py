@@ -102,6 +102,17 @@ def test_from_nothing_to_a_stored_item_and_a_clean_end(centre: Centre) -> None:
     unexplained = centre.run("completeness", "--day", day)
     assert unexplained.returncode == 4
     assert "unexplained" in unexplained.stdout
+    assert "not yet" in unexplained.stdout, "the site has not compared what it holds"
+
+    assert "2 objects, 2 items, 0 of them lost; 0 left" in centre.run("verify").stdout
+    (archived,) = centre.directory.glob(f"archive/*/*/*/aloha/north/{later}")
+    archived.rename(archived.with_name("notes.txt"))
+    found = centre.run("verify")
+    assert found.returncode == 4
+    assert "1 items without their object (with --repair: asked for again), such as 20" in found.stdout
+    assert centre.run("verify", "--repair").returncode == 0
+    assert put(bound["agent_url"], token, later, later_data).status_code == 201
+    assert "2 objects, 2 items, 0 of them lost; 0 left" in centre.run("verify", "--hash").stdout
 
     target = centre.directory / "out.mp4"
     exported = centre.run("export", "aloha", "north", day, "2026-11-19", "-o", target)

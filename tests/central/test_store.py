@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from central.errors import SettingsError, StoreDown
 from central.schema import metadata
 from central.store import EventRow, ItemRow, SiteRow, StateRow, Store
-from edge_agent.contract import Event, EventData, EventType, LossCause, instant
+from edge_agent.contract import Event, EventData, EventType, LossCause, Range, instant
 from tests.rig.postgres import Postgres
 
 T = 1_795_000_000_000
@@ -95,6 +95,41 @@ def test_parallel_writers_agree_on_who_was_first(store: Store) -> None:
     assert sum(new for _, new in answers) == 1
 
 
+def test_what_is_held_is_told_range_by_range_without_what_is_lost(store: Store) -> None:
+    store.add_items([item_row(number) for number in range(8)] + [replace(item_row(3), run="000009zzzz")], [])
+    store.mark_lost([("aloha", RUN, 5), ("aloha", "000009zzzz", 4)], T)
+
+    def held(run: str, from_sequence: int, to_sequence: int, count: int) -> list[int]:
+        part = Range(run=run, from_sequence=from_sequence, to_sequence=to_sequence, count=count, digest="0" * 32)
+        (items,) = store.held("aloha", [part])
+        assert all(sha256 == item_row(sequence).sha256 for sequence, sha256 in items)
+        return [sequence for sequence, _ in items]
+
+    assert held(RUN, 2, 8, 6) == [2, 3, 4, 6, 7]
+    assert held(RUN, 2, 8, 2) == [2, 3, 4], "one more than it counts is enough to differ"
+    assert held("000009zzzz", 0, 99, 9) == [3]
+    assert held("000005aaaa", 0, 99, 9) == []
+    assert store.newest("aloha", "000005aaaa") == ("000009zzzz", 3)
+    assert store.newest("aloha", "000009zzzz") == (RUN, 7)
+    assert store.newest("batu", RUN) is None
+
+
+def test_rows_can_be_walked_and_looked_up_with_their_numbers(store: Store) -> None:
+    assert store.extent() == (0, 0)
+    store.add_items([item_row(number) for number in range(5)], [])
+    store.mark_lost([("aloha", RUN, 2)], T)
+    count, highest = store.extent()
+    first = store.rows(0, 3)
+    walked = first + store.rows(first[-1][0], 3)
+    assert walked == sorted(store.rows_of("aloha", RUN, range(9)), key=lambda numbered: numbered[0])
+    assert {row.sequence: row.lost_ms for _, row in walked} == {0: None, 1: None, 2: T, 3: None, 4: None}
+    assert (count, highest) == (4, walked[-1][0])
+    assert store.rows(highest, 3) == []
+    assert {f.sequence for f in store.footage("aloha", "north", T, T + 60_000)} == {0, 1, 3, 4}
+    with_lost = store.footage("aloha", "north", T, T + 60_000, also_lost=True)
+    assert [f.sequence for f in with_lost if f.lost] == [2]
+
+
 def test_absurd_times_are_stored(store: Store) -> None:
     rows = [item_row(1, start_ms=0), item_row(2, start_ms=999_999_999_999_999, duration_ms=999_999_999), item_row(3)]
     store.add_items(rows, [])
@@ -155,6 +190,18 @@ def test_the_start_of_a_run_is_found_whenever_its_clock_says_it_was(store: Store
         (EventType.AGENT_STARTED, LossCause.POWER, None),
         (EventType.CAMERA_LOST, None, T),
     ]
+
+
+def test_an_eviction_explains_a_hole_however_late_it_happened(store: Store) -> None:
+    """A spool that fills up during a long break drops footage of long ago."""
+    gone = {"camera": "north", "cause": LossCause.EVICTED, "from_at": instant(T), "to_at": instant(T + 4000)}
+    week_ms = 7 * 86_400_000
+    store.add_events([event_row(1, EventType.SPOOL_EVICTED, at_ms=T + week_ms, **gone)])
+    (found,) = store.timeline_events("aloha", T - 1000, T + 10_000, [])
+    assert (found.from_ms, found.to_ms) == (T, T + 4000)
+    assert store.timeline_events("aloha", T + 60_000, T + 90_000, []) == []
+    (found,) = store.timeline_events("aloha", T + 1000, T + 2000, [])
+    assert found.to_ms == T + 4000
 
 
 def test_the_latest_state_wins(store: Store) -> None:

@@ -14,6 +14,7 @@ from central.errors import StoreDown
 from central.settings import BrokerAddress, BrokerSettings
 from central.store import EventRow, StateRow, Store
 from central.subscriber import Subscriber, supersedes
+from central.telemetry import SampleRow
 from edge_agent.contract import (
     MAX_MESSAGE_BYTES,
     CameraState,
@@ -153,6 +154,28 @@ def test_what_is_told_again_because_we_connected_again_is_no_news(listening: Lis
     assert after_restart.changed == []
 
 
+def test_a_broker_that_lost_its_memory_does_not_take_a_state_back(listening: Listening) -> None:
+    """Neither at once nor after we were started anew; what the site itself says now is taken, whatever its clock."""
+    listening.take(f"{P}/host", host(2))
+    listening.take(f"{P}/host", host(1, at_ms=NOW - 60_000), retained=True)
+    assert '"load_1m":2.0' in listening.states()["host"]
+    after_restart = Listening(listening.store)
+    after_restart.take(f"{P}/host", host(1, at_ms=NOW - 60_000), retained=True)
+    assert '"load_1m":2.0' in after_restart.states()["host"]
+    after_restart.take(f"{P}/host", host(1, at_ms=NOW - 5_400_000))
+    assert '"load_1m":1.0' in after_restart.states()["host"]
+
+
+def test_every_live_message_is_in_the_history_unless_its_clock_is_wrong(listening: Listening) -> None:
+    listening.take(f"{P}/host", host(9, at_ms=NOW - 86_400_000))
+    for number in range(3):
+        listening.take(f"{P}/host", host(number, at_ms=NOW - 5000 + number))
+    listening.take(f"{P}/presence", presence().to_json())
+    listening.states()
+    found = listening.store.points("aloha", "host", "", 0, NOW, 10**13)
+    assert [point.values["load_1m"] for point in found] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wins"),
     [
@@ -187,7 +210,7 @@ class Sick:
     def states(self) -> list[StateRow]:
         return []
 
-    def put_states(self, rows: Sequence[StateRow]) -> None:
+    def put_states(self, rows: Sequence[StateRow], with_samples: Sequence[SampleRow]) -> None:
         if self.is_down:
             raise StoreDown("the database does not answer")
         self.states_seen.extend(rows)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from central.core.completeness import tally
+from central.core.dating import Dating
 from central.core.timeline import FRAME_MS, Footage, Interval, LastWord, SiteEvent, State, place, timeline
 from edge_agent.contract import EventType, LossCause, PresenceState
 
@@ -65,6 +66,36 @@ def test_consecutive_media_is_continuous_whatever_the_labels_say() -> None:
 
 def test_jitter_of_labels_makes_no_hole() -> None:
     assert fates([footage(0), footage(4.9, media_start_ms=4000), footage(8)], 12) == [(0, 12, "recorded")]
+
+
+def test_how_the_time_is_known_goes_with_the_footage() -> None:
+    segments = [
+        footage(0, dating=Dating.UNSYNCED),
+        footage(4, dating=Dating.AFTERWARDS),
+        footage(8.1, dating=Dating.AFTERWARDS, session=2),
+        footage(12),
+    ]
+    found = timeline("north", T, T + 20_000, T + 16_000, segments, [], ONLINE)
+    assert [((i.from_ms - T) / 1000, (i.to_ms - T) / 1000, i.dating) for i in found] == [
+        (0, 4, Dating.UNSYNCED),
+        (4, 12.1, Dating.AFTERWARDS),
+        (12.1, 16, Dating.CLOCK),
+    ]
+
+
+def test_nothing_is_missing_between_footage_of_an_unproven_clock_and_the_first_whose_time_is_sure() -> None:
+    """A board that woke up before its own installation, and never heard of the true time."""
+    island = footage(0, run=RUN_2, dating=Dating.UNSYNCED)
+    segments = [island, footage(1000), footage(1004), footage(1020, run=RUN_3)]
+    events = [started(RUN_1, 999, LossCause.STOPPED), started(RUN_3, 1019, LossCause.POWER)]
+    assert fates(segments, 1024, events=events) == [
+        (0, 4, "recorded"),
+        (4, 1000, "before"),
+        (1000, 1008, "recorded"),
+        (1008, 1020, "lost:power"),
+        (1020, 1024, "recorded"),
+    ]
+    assert fates([island, footage(8, run=RUN_3, dating=Dating.UNSYNCED)], 8)[1] == (4, 8, "unexplained")
 
 
 def test_a_missing_segment_of_a_session_is_a_hole() -> None:
@@ -303,6 +334,7 @@ def test_two_halves_say_the_same_as_the_whole(
 @given(
     st.lists(st.integers(500, 9000), min_size=1, max_size=20), st.integers(-10_000_000, 10_000_000), st.integers(0, 20)
 )
+@example([500, 500, 2002], -1001, 1)
 def test_a_step_of_the_clock_costs_no_footage(lengths: list[int], step_ms: int, at: int) -> None:
     """Wherever the wall clock steps within a session, the session is as long as its media."""
     segments, media_ms = [], 0

@@ -143,8 +143,8 @@ def test_what_hardly_differs_is_no_news_until_its_grant_runs_out() -> None:
     assert not is_news(told(None), told(None), T)
     assert is_news(told(None), told(100), T)
     assert is_news(told(100), told(None), T)
-    assert not is_news(told(100), told(104), T + 20_000)
-    assert is_news(told(100), told(94), T)
+    assert not is_news(told(100), told(101), T + 20_000)
+    assert is_news(told(100), told(97), T)
     assert is_news(told(100), told(100), T + 31_000)
     assert is_news(told(100), told(100, (row(WishKind.WANTED),)), T)
 

@@ -14,6 +14,7 @@ import pytest
 
 from edge_agent.camera import open_source
 from edge_agent.camera.lines import Line, Lines
+from edge_agent.camera.rtsp import Rest
 from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraError
 from edge_agent.settings import CameraSettings
@@ -24,6 +25,12 @@ from tests.rig.processes import until
 from tests.system.footage import camera
 
 STALL_S = 8
+
+
+class Byte(bytes):
+    """A packet of one byte."""
+
+    size = 1
 
 
 class Wire:
@@ -46,7 +53,7 @@ class Wire:
             self.line.watch()
             if not (got := self.near.recv(1)):
                 return
-            yield got
+            yield Byte(got)
 
 
 @pytest.fixture
@@ -55,6 +62,24 @@ def wire() -> Iterator[Wire]:
     with wire.near, wire.far:
         yield wire
         wire.line.close()
+
+
+def test_nobody_rests_while_pictures_wait(wire: Wire) -> None:
+    """What has gathered is fetched first, however slow disk and processor are; then rests become longer."""
+    rest = Rest(wire.clock, threading.Event(), wire.line.is_behind)
+    pictures = wire.listen()
+
+    def fetch(count: int) -> None:
+        for _ in range(count):
+            next(pictures)
+
+    for comes, fetched, rests in ((100, 100, 1), (100, 0, 0), (0, 50, 0), (0, 50, 1), (100, 90, 1), (0, 10, 1)):
+        wire.far.sendall(bytes(comes))
+        fetch(fetched)
+        before = len(wire.clock.waited_s)
+        rest.take(0.3)
+        assert len(wire.clock.waited_s) - before == rests, (comes, fetched)
+    assert wire.clock.waited_s == [0.05, 0.1, 0.2, 0.3]
 
 
 def test_whoever_sends_in_time_is_listened_to(wire: Wire) -> None:

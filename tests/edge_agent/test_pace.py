@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.contract import ClockQuality, PaceLimit, Wish, instant
+from edge_agent.contract import ClockQuality, ItemKind, ItemName, PaceLimit, Wish, instant
 from edge_agent.core.drain import Drain, Flow
 from edge_agent.core.pace import (
+    DEEP_MS,
+    SHALLOW_MS,
     Allowance,
     Grant,
     Limits,
@@ -31,6 +34,8 @@ from tests.fakes import FakeClock
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 NIGHT = Window(time(22), time(6))
 NOW_MS = 1_800_000_000_000
+SEGMENT = ItemName("000001aaaa", 1, ItemKind.SEGMENT, "north", NOW_MS, 4000, ClockQuality.SYNCED, "0" * 64)
+EVENT = replace(SEGMENT, kind=ItemKind.EVENT)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +95,18 @@ def test_a_grant_never_outlives_what_the_centre_said() -> None:
     assert granted(wish(60, None), NOW_MS, synced, 5000) is None
 
 
-@given(st.lists(st.tuples(st.integers(1, 50_000), st.integers(0, 100)), min_size=1, max_size=60))
-def test_what_passes_the_meter_is_never_more_than_the_pace_and_a_moment(asked: list[tuple[int, int]]) -> None:
-    meter, now_ms, gone, rate = Meter(), 1000.0, 0, 100_000
+@given(st.lists(st.tuples(st.integers(1, 50_000), st.integers(0, 3000)), min_size=1, max_size=60))
+def test_what_passes_the_meter_is_never_more_than_the_pace_and_some_arrears(asked: list[tuple[int, int]]) -> None:
+    """And arrears are made up for by and by, never in a burst."""
+    meter, now_ms, rate, gone, went = Meter(), 10_000.0, 100_000, 0, [(10_000.0, 0)]
     for size_bytes, idle_ms in asked:
         now_ms += idle_ms
         now_ms += meter.take(size_bytes, rate, now_ms)
-        assert gone <= (now_ms - 1000 + 26) * rate / 1000
+        assert gone <= (now_ms - 10_000 + 1001) * rate / 1000
+        for then_ms, before in went[-10:]:
+            assert gone - before <= ((now_ms - then_ms) + 26) * 1.25 * rate / 1000 + 50_000
         gone += size_bytes
+        went.append((now_ms, gone))
 
 
 def test_who_always_has_something_to_send_has_the_whole_pace() -> None:
@@ -108,13 +117,13 @@ def test_who_always_has_something_to_send_has_the_whole_pace() -> None:
     assert 990_000 <= gone <= 1_010_000
 
 
-@given(st.floats(0, 1e9), st.floats(0.01, 500))
-def test_what_is_in_flight_fills_the_link_and_hardly_more(rate: float, rtt_ms: float) -> None:
+@given(st.floats(0, 1e9), st.floats(0.01, 500), st.sampled_from([SHALLOW_MS, DEEP_MS]))
+def test_what_is_in_flight_fills_the_link_and_hardly_more(rate: float, rtt_ms: float, queue_ms: float) -> None:
     """Sender and link settle: with so much in flight the link is full; with less it is found to carry more."""
-    in_flight = in_flight_bytes(rate, rtt_ms)
+    in_flight = in_flight_bytes(rate, rtt_ms, queue_ms)
     assert in_flight >= min(rate * rtt_ms / 1000, 4 * 1024**2)
-    assert in_flight <= max(16 * 1024, rate * (rtt_ms + 5) / 1000 + 1)
-    assert 8 * 1024 <= slice_bytes(rate) <= 256 * 1024
+    assert in_flight <= max(8 * 1024, rate * (rtt_ms + queue_ms) / 1000 + 1)
+    assert 8 * 1024 <= slice_bytes(rate, queue_ms) <= 256 * 1024
 
 
 def stats(backlog: int, taken: int, sent: int) -> SpoolStats:
@@ -159,10 +168,10 @@ class Gates:
 
 def test_the_backlog_stops_between_two_slices_while_something_fresh_is_on_its_way() -> None:
     gates = Gates()
-    with gates.late.passage(lambda: None) as admit:
+    with gates.late.passage(SEGMENT, lambda: None) as admit:
         assert admit(1000) == 1000
         assert not gates.clock.waited_s
-        with gates.fresh.passage(lambda: None) as fresh:
+        with gates.fresh.passage(SEGMENT, lambda: None) as fresh:
             assert fresh(5000) == 5000
             assert admit(1000) == 1000
             assert gates.clock.waited_s == [10.0], "lest the connection looks dead"
@@ -173,20 +182,30 @@ def test_the_backlog_stops_between_two_slices_while_something_fresh_is_on_its_wa
 def test_the_backlog_goes_on_the_moment_that_the_fresh_item_is_through() -> None:
     gates = Gates()
     waiting = threading.Thread(target=gates.fresh.free.wait, args=(10,))
-    with gates.fresh.passage(lambda: None):
+    with gates.fresh.passage(SEGMENT, lambda: None):
         assert not gates.fresh.free.is_set()
         waiting.start()
     waiting.join(5)
     assert not waiting.is_alive()
 
 
-def test_a_capped_backlog_takes_exactly_its_pace_however_many_lanes_it_has() -> None:
-    gates = Gates(Limits(cap_bytes_per_s=1_000_000))
+@pytest.mark.parametrize("cap", [5000, 40_000, 1_000_000])
+def test_a_capped_backlog_takes_exactly_its_pace_however_many_lanes_it_has(cap: int) -> None:
+    gates = Gates(Limits(cap_bytes_per_s=cap))
     begun_ms, gone = gates.clock.monotonic_ms(), 0
-    with gates.late.passage(lambda: None) as one, gates.late.passage(lambda: None) as two:
-        while gates.clock.monotonic_ms() < begun_ms + 10_000:
+    with gates.late.passage(SEGMENT, lambda: None) as one, gates.late.passage(SEGMENT, lambda: None) as two:
+        while gates.clock.monotonic_ms() < begun_ms + 100_000:
             gone += one(256 * 1024) + two(256 * 1024)
-    assert gone == pytest.approx(10_000_000, rel=0.01)
+    assert gone == pytest.approx(100 * cap, rel=0.05)
+
+
+def test_what_is_on_its_way_when_the_window_closes_still_arrives() -> None:
+    gates = Gates(Limits(window=Window(time(0), time(0, 1))))
+    gates.clock.step(-(gates.clock.now_ms() / 1000) % 86_400 + 12 * 3600 + 1800)
+    assert gates.late.opens_in_s() > 0
+    with gates.late.passage(SEGMENT, lambda: None) as admit:
+        assert admit(256 * 1024) > 0
+    assert all(waited <= 10 for waited in gates.clock.waited_s)
 
 
 def test_a_grant_holds_until_it_expires() -> None:
@@ -200,14 +219,26 @@ def test_a_grant_holds_until_it_expires() -> None:
     assert gates.late.allowance().limit is PaceLimit.NONE
 
 
+def test_the_backlog_queues_shortly_while_live_footage_shares_the_way() -> None:
+    gates = Gates()
+    with gates.fresh.passage(EVENT, lambda: None):
+        pass
+    assert gates.late.queue_ms() == DEEP_MS
+    with gates.fresh.passage(SEGMENT, lambda: None):
+        pass
+    assert gates.late.queue_ms() == SHALLOW_MS
+    gates.clock.advance(15)
+    assert gates.late.queue_ms() == DEEP_MS
+
+
 def test_what_the_centre_rejects_is_no_trouble_of_the_link() -> None:
     gates = Gates()
-    with pytest.raises(Rejected), gates.fresh.passage(lambda: None):
+    with pytest.raises(Rejected), gates.fresh.passage(SEGMENT, lambda: None):
         raise Rejected("no")
     assert gates.late.opens_in_s() == 0
-    with pytest.raises(Unreachable), gates.fresh.passage(lambda: None):
+    with pytest.raises(Unreachable), gates.fresh.passage(SEGMENT, lambda: None):
         raise Unreachable("nobody")
     assert gates.late.opens_in_s() == 1
-    with gates.fresh.passage(lambda: None):
+    with gates.fresh.passage(SEGMENT, lambda: None):
         pass
     assert gates.late.opens_in_s() == 0

@@ -17,6 +17,7 @@ from av.stream import Stream
 from edge_agent.camera.source import Source
 from edge_agent.contract import EventType, LossCause, SegmentFacts
 from edge_agent.core.cutting import STALE_MS
+from edge_agent.core.status import CameraStatus
 from edge_agent.jobs.record import Record
 from edge_agent.settings import CameraSettings
 from edge_agent.spool import Spool
@@ -35,6 +36,7 @@ class Stage:
         self.directory = directory
         self.clock = FakeClock()
         self.events: list[EventType] = []
+        self.shown: list[CameraStatus] = []
         self.script: Sequence[tuple[int, int]] = ()
         self.spool = Spool(directory, quota_bytes=1 << 30, reserve_bytes=0, clock=self.clock)
         self.record = Record(
@@ -45,7 +47,7 @@ class Stage:
             self.clock,
             threading.Event(),
             announce=lambda kind, _: self.events.append(kind),
-            show=lambda _: None,
+            show=self.shown.append,
             make_room=lambda: None,
             beat=lambda: None,
             began=LossCause.POWER,
@@ -106,7 +108,8 @@ def test_a_clock_that_leaps_begins_a_new_session_at_the_next_key_frame(stage: St
     assert after[2].gap_before_ms == 500, "the pictures up to the next key frame"
     assert after[0] - (before[0] + before[1]) == 500, "labels keep to the wall clock"
     assert after[2].media_start_ms == 0
-    assert stage.events == [EventType.CAMERA_LOST], "only the end of the script is an outage"
+    told = [EventType.CAMERA_LOST, EventType.CAMERA_BACK]
+    assert stage.events == [*told, EventType.CAMERA_LOST], "the footage that explains the hole may be lost"
 
 
 def test_a_small_step_back_is_nudged_and_counted(stage: Stage) -> None:
@@ -143,6 +146,16 @@ def test_setting_the_clock_moves_labels_and_nothing_else(stage: Stage) -> None:
     assert recorded[2][0] - recorded[1][0] == 2000 + 7_200_000
     assert [facts.media_start_ms for *_, facts in recorded] == [0, 2000, 4000]
     assert [facts.monotonic_ms - recorded[0][2].monotonic_ms for *_, facts in recorded] == [0, 2000, 4000]
+
+
+def test_setting_the_clock_moves_the_begin_of_an_outage(stage: Stage) -> None:
+    """It is told by the clock that is right now, so that an outage does not seem to last for months."""
+    ((start_ms, duration_ms, _),) = stage.play(steady(20))
+    assert stage.shown[-1].since_ms == start_ms + duration_ms
+    stage.clock.step(7200)
+    stage.play([])
+    assert stage.shown[-1].since_ms == start_ms + duration_ms + 7_200_000
+    assert stage.events == [EventType.CAMERA_LOST]
 
 
 def test_a_camera_whose_clock_stood_still_has_a_hole_too(stage: Stage) -> None:

@@ -29,7 +29,7 @@ from edge_agent.contract import (
 from edge_agent.core.drain import Flow
 from edge_agent.core.pace import Allowance
 from edge_agent.core.report import PACES, Pace, camera_state, is_due, spool_state, words
-from edge_agent.core.status import CameraStatus, Room, SpoolStats
+from edge_agent.core.status import CameraStatus, Proof, Room, SpoolStats
 from edge_agent.errors import SpoolFull
 from edge_agent.jobs.report import Report
 from edge_agent.journal import Journal
@@ -50,6 +50,7 @@ class Kept:
     full: bool = False
     items: list[tuple[ItemKind, str | None, int, int, bytes]] = field(default_factory=list)
     told: list[bytes] = field(default_factory=list)
+    qualities: list[ClockQuality] = field(default_factory=list)
 
     def add(
         self, kind: ItemKind, camera: str | None, start_ms: int, duration_ms: int, clock: ClockQuality, data: bytes
@@ -57,6 +58,7 @@ class Kept:
         if self.full:
             raise SpoolFull("no room")
         self.items.append((kind, camera, start_ms, duration_ms, data))
+        self.qualities.append(clock)
         return ItemName(RUN, len(self.items), kind, camera or "site", start_ms, duration_ms, clock, "0" * 64)
 
     def event(self, body: bytes) -> None:
@@ -96,10 +98,12 @@ def test_news_goes_at_once_numbers_at_their_floor_and_silence_ends_at_the_ceilin
 def test_what_the_spool_says_is_what_was_measured_and_what_holds_it_back() -> None:
     stats = SpoolStats(3, 12_000, 6_000_000, 1_800_000_000_000, 7, 8, 1, 2, 9, 10)
     free = Allowance(None, PaceLimit.NONE)
-    state = spool_state(Room(stats, 3600), Flow(400_000, 1_000_000, 10.04), free, 0)
+    state = spool_state(
+        Room(stats, 3600), Proof(1_800_000_000_000, "stepped back"), Flow(400_000, 1_000_000, 10.04), free, 0
+    )
     assert (state.drain_eta_s, state.full_in_s, state.backlog_s) == (10, 3600, 12)
     assert (state.sent_bytes_per_s, state.taken_bytes_per_s, state.pace_bytes_per_s) == (1_000_000, 400_000, None)
-    state = spool_state(Room(stats, None), Flow(400_000, 300_000, None), Allowance(5, PaceLimit.GRANT), 0)
+    state = spool_state(Room(stats, None), Proof(), Flow(400_000, 300_000, None), Allowance(5, PaceLimit.GRANT), 0)
     assert (state.drain_eta_s, state.pace_bytes_per_s, state.pace_limit) == (None, 5, PaceLimit.GRANT)
 
 
@@ -124,6 +128,14 @@ def test_an_event_is_the_same_bytes_in_the_spool_and_on_the_bus() -> None:
     events = [Event.model_validate_json(body) for body in kept.told]
     assert [event.id for event in events] == [f"{RUN}-1", f"{RUN}-2"]
     assert [(kind, camera) for kind, camera, *_ in kept.items] == [(ItemKind.EVENT, "north")] * 2
+
+
+def test_an_event_says_by_which_clock_it_is_dated() -> None:
+    kept, clock = Kept(), FakeClock(quality=ClockQuality.HOLDOVER)
+    Journal("kota-lama", kept, kept, clock).announce(EventType.CAMERA_BACK, EventData(run=RUN, camera="north"))
+    (event,) = map(Event.model_validate_json, kept.told)
+    assert (event.data.boot, event.data.clock) == (clock.boot, "holdover")
+    assert event.time == instant(clock.monotonic_ms() + (event.data.wall_minus_monotonic_ms or 0))
 
 
 def test_an_event_on_a_full_disk_is_still_told() -> None:
@@ -193,6 +205,20 @@ def test_what_is_told_is_the_history_too() -> None:
     assert [sample.body["supply"] for sample in samples if sample.group == "power"] == ["mains", "battery"]
     told = [json.loads(body) for group, body in reported.published if group == "power"]
     assert [sample.body for sample in samples if sample.group == "power"] == told[: len(samples)]
+
+
+def test_a_batch_is_dated_by_one_clock() -> None:
+    """What is told after the clock was set right is another item, which says so."""
+    reported = Reported()
+    reported.clock.trust(ClockQuality.UNSYNCED)
+    wrong_ms = reported.clock.now_ms() - reported.clock.monotonic_ms()
+    reported.run(10)
+    reported.clock.step(86_400)
+    reported.clock.trust(ClockQuality.SYNCED)
+    reported.run(70)
+    batches = [Telemetry.model_validate_json(body) for *_, body in reported.kept.items]
+    assert [batch.wall_minus_monotonic_ms for batch in batches] == [wrong_ms, wrong_ms + 86_400_000]
+    assert reported.kept.qualities == [ClockQuality.UNSYNCED, ClockQuality.SYNCED]
 
 
 def test_all_groups_are_told_on_the_first_turn_and_again_within_the_ceiling() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from edge_agent.contract import ClockQuality, ItemKind, ItemName
 from edge_agent.core.eviction import Alarm, Dropped, Excess, Locks, Span, WhenFull, dropped, full_in_s, plan
 from edge_agent.core.index import Index
-from edge_agent.core.shipping import FRESH_MS, Line, Order, Want, find
+from edge_agent.core.shipping import FRESH_MS, Line, Order, Want
 
 
 def item(sequence: int, kind: ItemKind = ItemKind.SEGMENT, camera: str = "north", run: str = "000001test") -> ItemName:
@@ -153,6 +155,10 @@ def test_the_index_is_a_dictionary_in_order_whatever_happens(deeds: list[tuple[s
     assert order == sorted(order)
     assert list(reversed(index)) == list(index)[::-1]
     assert all((name in index) == (name in model) for _, name, _ in deeds)
+    for _, name, size in deeds:
+        place, most = (name.run, name.sequence), size % 4
+        assert index.after(*place, most) == [other for other in index if (other.run, other.sequence) > place][:most]
+        assert index.at(*place) == next((other for other in index if (other.run, other.sequence) == place), None)
 
 
 def test_what_left_the_index_takes_no_room() -> None:
@@ -177,7 +183,13 @@ def test_the_alarm_is_given_once_until_there_is_much_time_again() -> None:
 
 def test_losses_are_told_per_camera_and_interval() -> None:
     names = [item(1), item(2), item(3, camera="south"), item(4, ItemKind.SNAPSHOT)]
-    assert dropped(names) == [Dropped("north", 4000, 12_000, 2), Dropped("south", 12_000, 16_000, 1)]
+    names.append(replace(item(1_000_000), clock=ClockQuality.UNSYNCED))
+    run, synced, unsynced = names[0].run, names[0].clock, ClockQuality.UNSYNCED
+    assert dropped(names) == [
+        Dropped(run, "north", synced, 4000, 12_000, 2),
+        Dropped(run, "south", synced, 12_000, 16_000, 1),
+        Dropped(run, "north", unsynced, 4_000_000_000, 4_000_004_000, 1),
+    ]
 
 
 def test_the_forecast_says_when_the_spool_is_full() -> None:
@@ -206,6 +218,12 @@ def backlog(order: Order = Order.OLDEST) -> Line:
     return line
 
 
+def look_through(line: Line) -> None:
+    place: tuple[str, int] | None = ("", -1)
+    while place:
+        place = line.look_for_wanted(place, 2)
+
+
 def test_the_backlog_goes_from_the_end_that_the_operator_chose() -> None:
     assert taken(backlog()) == [1, 2, 3, 4, 5, 6]
     assert taken(backlog(Order.NEWEST)) == [6, 5, 4, 3, 2, 1]
@@ -215,15 +233,17 @@ def test_the_backlog_goes_from_the_end_that_the_operator_chose() -> None:
 @pytest.mark.parametrize(("order", "rest"), [(Order.OLDEST, [1, 2, 4, 6]), (Order.NEWEST, [6, 4, 2, 1])])
 def test_what_is_wanted_goes_ahead_of_both(order: Order, rest: list[int]) -> None:
     """Also what reaches into the stretch by a little, and not what another camera saw."""
-    line, wants = backlog(order), [Want("north", 15_999, 20_001)]
-    line.found(find(wants, line.want(wants)))
+    line = backlog(order)
+    line.want([Want("north", 15_999, 20_001)])
+    look_through(line)
     assert taken(line) == [3, 5, *rest]
 
 
 def test_what_is_wanted_no_more_goes_in_its_turn() -> None:
-    line, wants = backlog(), [Want("south", 0, 100_000)]
-    line.found(find(wants, line.want(wants)))
-    assert line.want([]) == []
+    line = backlog()
+    line.want([Want("south", 0, 100_000)])
+    look_through(line)
+    line.want([])
     assert taken(line) == [1, 2, 3, 4, 5, 6]
 
 

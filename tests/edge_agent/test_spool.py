@@ -26,6 +26,7 @@ from edge_agent.contract import (
     whole_boxes,
 )
 from edge_agent.core.eviction import WhenFull
+from edge_agent.core.shipping import Want
 from edge_agent.errors import SpoolError, SpoolFull
 from edge_agent.spool import OpenSegment, Spool
 from edge_agent.torn import rescue
@@ -222,20 +223,24 @@ def test_damage_is_put_aside_and_never_stops_the_start(tmp_path: Path) -> None:
     late = bytearray(OPEN_FILE)
     late[late.rindex(b"tfdt") + 8] = 1  # the last fragment begins in millions of years: more than a name can say
     (tmp_path / "writing" / f"{run}_00000011_segment_north_1_synced.part").write_bytes(late)
+    (tmp_path / "writing" / f"{run}_00000012_segment_north_1_synced.part").write_bytes(
+        OPEN_FILE.replace(b"ftyp", b"free")
+    )
     (tmp_path / "writing" / "strange.part").write_bytes(OPEN_FILE)
     (tmp_path / "writing" / "half.tmp").write_bytes(b"half")
     (tmp_path / "ready" / "README").write_bytes(b"hello")
     with opened(tmp_path) as spool:
         assert spool.next_unsent() is None
-        assert spool.stats().quarantined == 6
+        assert spool.stats().quarantined == 7
         assert not list((tmp_path / "writing").iterdir())
         reasons = sorted(path.read_text() for path in (tmp_path / "quarantine").glob("*.reason.txt"))
         assert any("it does not say what it is" in reason for reason in reasons)
         assert any("not an item" in reason for reason in reasons)
         assert any("it holds no video" in reason for reason in reasons)
         assert any("not an item name" in reason for reason in reasons)
+        assert any("not a fragmented MP4" in reason for reason in reasons)
     with opened(tmp_path) as spool:
-        assert spool.stats().quarantined == 6
+        assert spool.stats().quarantined == 7
 
 
 def test_an_item_that_the_centre_refuses_leaves_the_line(tmp_path: Path) -> None:
@@ -304,6 +309,7 @@ def test_very_many_items_are_found_bit_by_bit_while_recording_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_agent.spool._SCAN_STEP", 10)
+    monkeypatch.setattr("edge_agent.spool._FEW", 40)
     with opened(tmp_path) as spool:
         names = [spool.add(ItemKind.SNAPSHOT, "north", number, 0, SYNCED, b"x") for number in range(50)]
         for name in names[:20]:
@@ -323,6 +329,16 @@ def test_very_many_items_are_found_bit_by_bit_while_recording_goes_on(
     note.unlink()
     with opened(tmp_path) as spool:
         assert spool.run > fresh.run, "by the names of what lies there"
+
+
+def test_what_is_wanted_is_found_in_a_backlog_of_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.spool._PAGE", 3)
+    with opened(tmp_path) as spool:
+        names = [spool.add(ItemKind.SNAPSHOT, "north", n * 1000, 1, SYNCED, bytes([n])) for n in range(10)]
+    with opened(tmp_path) as spool:
+        spool.want([Want("north", 7000, 9000)])
+        order = [spool.take_late() for _ in names]
+        assert order == [names[7], names[8], *names[:7], names[9]]
 
 
 def test_a_place_that_cannot_hold_a_spool_is_told_with_what_to_do(tmp_path: Path) -> None:

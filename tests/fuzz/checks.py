@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +25,6 @@ from edge_agent.spool import Spool
 from tests.fakes import FakeClock
 from tests.rig.segments import encode, make_item, make_segment
 
-_MEMORY: Final = Path("/dev/shm")
 _TORN: Final = "000001test_00000007_segment_north_1000_synced.part"
 
 SAMPLES: Final = Path(__file__).parents[1] / "samples" / "contract"
@@ -135,9 +133,5 @@ def _start(directory: Path) -> tuple[list[str], list[str]]:
 
 @contextmanager
 def _spool_folder() -> Iterator[Path]:
-    """In memory where there is some: it is about bytes, not about the disk."""
-    directory = Path(tempfile.mkdtemp(prefix="fuzz", dir=_MEMORY if _MEMORY.is_dir() else None))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory(prefix="fuzz") as directory:
+        yield Path(directory)

@@ -39,11 +39,8 @@ class Site:
     id: str
     folder: Path
     config: Path
+    spool: Path
     agent: Program
-
-    @property
-    def spool(self) -> Path:
-        return self.folder / "spool"
 
     def mains(self, on: bool) -> None:
         """The grid feeds the site, or not; the simulated battery notices."""
@@ -62,7 +59,8 @@ class City:
     """The centre with its sites; leaving the context ends every process, the sites first.
 
     The doors of the centre are at free ports of `host`. `prefix` is what a command begins with to run where the centre
-    is, for a network of its own. `settings` is laid over the centre's configuration.
+    is, for a network of its own. `settings` is laid over the centre's configuration, and `directory` is where the
+    centre lives, if not in the folder.
     """
 
     def __init__(
@@ -72,9 +70,10 @@ class City:
         *,
         host: str = "127.0.0.1",
         prefix: Sequence[str | Path] = (),
+        directory: Path | None = None,
     ) -> None:
         self.folder = folder
-        self.directory = folder / "centre"
+        self.directory = directory or folder / "centre"
         self.sites: dict[str, Site] = {}
         self._exit = ExitStack()
         self._prefix = prefix
@@ -86,7 +85,8 @@ class City:
             "reserve_bytes": 0,
             "broker": {"listen": f"{host}:{self.broker[1]}"},
         }
-        self.directory.mkdir(parents=True)
+        for made in (folder, self.directory):
+            made.mkdir(parents=True, exist_ok=True)
         self.config = folder / "centre.toml"
         self.config.write_text(to_toml(merged(ours, settings or {})))
         self.centre = Program("centre", [*prefix, *CENTRAL, "serve", "--config", self.config], folder / "centre.log")
@@ -101,6 +101,7 @@ class City:
         settings: Table | None = None,
         link: Link | None = None,
         prefix: Sequence[str | Path] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> Site:
         """The centre knows the site, which has its configuration; nothing of it runs yet.
 
@@ -120,9 +121,11 @@ class City:
             table["broker"] |= {"host": "127.0.0.1", "port": link.lay(self.broker)}
             table["link"] = {"interface": "lo"}
         config = folder / "agent.toml"
-        config.write_text(to_toml(merged(table, settings or {})))
-        agent = Program(f"agent {site}", [*prefix, *EDGE_AGENT, "run", "--config", config], folder / "agent.log")
-        made = self.sites[site] = Site(site, folder, config, agent)
+        table = merged(table, settings or {})
+        config.write_text(to_toml(table))
+        command = [*prefix, *EDGE_AGENT, "run", "--config", config]
+        agent = Program(f"agent {site}", command, folder / "agent.log", environment)
+        made = self.sites[site] = Site(site, folder, config, Path(table["spool"]["directory"]), agent)
         made.mains(on=True)
         return made
 
@@ -157,13 +160,13 @@ class City:
         url: str = self.serving()["console_url"]
         return url.rstrip("/")
 
-    def api(self, path: str) -> Any:
-        """The JSON that the console answers at `/api/v1` plus `path`."""
+    def api(self, path: str, seconds: float = 10) -> Any:
+        """The JSON that the console answers at `/api/v1` plus `path`, within so many seconds."""
         url = f"{self.console}/api/v1{path}"
         if self._prefix:
             command = list(map(str, [*self._prefix, sys.executable, "-c", _FETCH, url]))
             return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=20).stdout)
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=seconds) as answer:
             return json.load(answer)
 
     def presence(self, site: str) -> str | None:

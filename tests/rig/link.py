@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 Address = tuple[str, int]
@@ -22,11 +22,13 @@ def free_port() -> int:
 
 
 class Link:
-    """The ways from one site to the centre. They are cut, made half-open and restored together.
+    """The ways from one site to the centre. They are broken and restored together.
 
     Cut: what was open is reset, new connections are refused. Half-open: connections are taken and stay, and every byte
     is swallowed in both directions, an end of the stream, too. Restoring resets what was half-open, for its streams
-    have holes.
+    have holes. Narrow: so many bytes a second in each direction of each connection. Torn: a connection is reset after
+    so many more bytes from the site. Deaf: what the site says arrives, and the answer resets the connection. Diverted:
+    everything leads to somebody else.
     """
 
     def __init__(self) -> None:
@@ -34,6 +36,10 @@ class Link:
         self._thread = threading.Thread(target=self._loop.run_forever, name="link", daemon=True)
         self._ways: list[_Way] = []
         self._swallows = False
+        self._bytes_per_s = 0.0
+        self._tears_after: Callable[[], int] | None = None
+        self._loses_answers = False
+        self._stranger: Address | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._thread.start()
 
@@ -50,6 +56,20 @@ class Link:
     def swallow(self) -> None:
         """Half-open."""
         self._do(self._swallow())
+
+    def narrow(self, bytes_per_s: float) -> None:
+        self._bytes_per_s = bytes_per_s
+
+    def tear(self, after_bytes: Callable[[], int]) -> None:
+        """Torn; each connection asks after how many bytes."""
+        self._tears_after = after_bytes
+
+    def lose_answers(self) -> None:
+        """Deaf."""
+        self._loses_answers = True
+
+    def divert(self, stranger: Address) -> None:
+        self._do(self._divert(stranger))
 
     def restore(self) -> None:
         self._do(self._restore())
@@ -82,9 +102,14 @@ class Link:
     async def _swallow(self) -> None:
         self._swallows = True
 
+    async def _divert(self, stranger: Address) -> None:
+        self._stranger = stranger
+        await self._reset()
+
     async def _restore(self) -> None:
-        if self._swallows:
-            self._swallows = False
+        self._bytes_per_s, self._tears_after, self._loses_answers = 0.0, None, False
+        if self._swallows or self._stranger:
+            self._swallows, self._stranger = False, None
             await self._reset()
         for way in self._ways:
             if way.server is None:
@@ -104,10 +129,10 @@ class Link:
         try:
             if self._swallows:
                 await self._pump(near_reader, near)
-            far_reader, far = await asyncio.open_connection(*way.target)
+            far_reader, far = await asyncio.open_connection(*(self._stranger or way.target))
             ends.append(far)
             async with asyncio.TaskGroup() as both_ways:
-                both_ways.create_task(self._pump(near_reader, far))
+                both_ways.create_task(self._pump(near_reader, far, from_site=True))
                 both_ways.create_task(self._pump(far_reader, near))
         except* (OSError, asyncio.CancelledError):
             for end in ends:
@@ -117,11 +142,25 @@ class Link:
                 end.close()
             self._connections.discard(connection)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_site: bool = False
+    ) -> None:
+        left: int | None = None
         while data := await reader.read(65536):
-            if not self._swallows:
-                writer.write(data)
-                await writer.drain()
+            if self._swallows:
+                continue
+            if self._loses_answers and not from_site:
+                raise ConnectionResetError
+            if self._tears_after and from_site:
+                left = (self._tears_after() if left is None else left) - len(data)
+                if left < 0:
+                    writer.write(data[:left])
+                    await writer.drain()
+                    raise ConnectionResetError
+            if self._bytes_per_s:
+                await asyncio.sleep(len(data) / self._bytes_per_s)
+            writer.write(data)
+            await writer.drain()
         if self._swallows:
             await asyncio.Event().wait()  # the other side never hears of this end; a reset is what ends it
         writer.write_eof()

@@ -51,6 +51,13 @@ class Cable:
         for namespace in (self._centre, self._site):
             self._nft_in(namespace, "-f", "-", rules=_SWALLOW)
 
+    def shape(self, tc: Path, bytes_per_s: int) -> None:
+        """The way from the site to the centre carries no more than that, all headers counted, and queues little."""
+        rate, burst = f"{bytes_per_s * 8}bit", f"{max(5000, bytes_per_s // 250)}"
+        queue = ("tbf", "rate", rate, "burst", burst, "latency", "50ms")
+        command: list[str | Path] = [*self.at_site, tc, "qdisc", "replace", "dev", _CABLE, "root", *queue]
+        subprocess.run(command, check=True, capture_output=True, timeout=10)
+
     def mend(self) -> None:
         """Packets flow again, whatever was broken."""
         self._run("-n", self._site, "link", "set", _CABLE, "up")

@@ -29,6 +29,7 @@ _VERSION_OPTION: Final = {
     "ffmpeg": "-version",
     "ffprobe": "-version",
     "ip": "-V",
+    "tc": "-V",
     "nginx": "-v",
     "mkfs.ext4": "-V",
 }

@@ -3,15 +3,20 @@
 
 Run by the system's Python, which has Debian's GStreamer RTSP server:
 
-    /usr/bin/python3 rtsp_camera.py CLIP [--port 0] [--mounts 1] [--ledger FILE]
+    /usr/bin/python3 rtsp_camera.py CLIP [--port 0] [--mounts 1] [--ledger FILE] [--first NUMBER] [--eager]
+        [--wraps-in SECONDS]
 
 CLIP is a folder made by `clips.py`. The first line on stdout is the URL; with several mounts they end in 1, 2, ….
+With `--eager` pictures are not kept back by as long as the session took to set up; with `--wraps-in` the 32-bit time
+stamps of its packets begin anew that long after a session began.
 Words on stdin control it: `run`; `stall`, sessions stay open and nothing comes, frames are gone as on a real camera;
-`freeze`, the same picture for ever; `close`, it hangs up on everybody; `ask USER PASSWORD`, it lets nobody else in;
-`stop`. Each line is answered by itself.
+`freeze`, the same picture for ever; `close`, it hangs up on everybody; `ask USER PASSWORD`, it lets nobody else in,
+and `admit`, everybody again; `skip SECONDS`, its clock jumps by so much, back if that is negative; `stop`. Each line
+is answered by itself.
 
-Every picture is made unique by a SEI message with its running number. The ledger has one line per picture and
-receiver: number, receiver, seconds since the epoch, 1 for a key frame, the hash that `clips.picture_hash` finds too.
+Every picture is made unique by a SEI message with its running number, the first of which is NUMBER. The ledger has one
+line per picture and receiver: number, receiver, seconds since the epoch, 1 for a key frame, the hash that
+`clips.picture_hash` finds too.
 """
 
 from __future__ import annotations
@@ -38,18 +43,21 @@ PAYLOAD = {"h264": "rtph264pay", "hevc": "rtph265pay", "aac": "rtpmp4gpay", "pcm
 class Encoder(threading.Thread):
     """Plays the clip in a loop, in real time, to everybody who listens."""
 
-    def __init__(self, clip: Path, ledger: Path | None) -> None:
+    def __init__(self, clip: Path, ledger: Path | None, first: int = 1, *, eager: bool = False) -> None:
         super().__init__(daemon=True)
         index = json.loads((clip / "index.json").read_text())
         data = (clip / "packets.bin").read_bytes()
         self.video, self.audio, self.loop_s = index["video"], index["audio"], index["duration_s"]
         self.packets = [(p, data[p["at"] : p["at"] + p["size"]]) for p in index["packets"]]
         self.mode = "run"
+        self.skipped_s = 0.0
+        self.eager = eager
+        self._first = first
         self.receivers: list[Receiver] = []
         self._ledger = ledger.open("w", buffering=1) if ledger else None
 
     def run(self) -> None:
-        start, loop, number, frozen = time.monotonic(), 0, 0, None
+        start, loop, number, frozen = time.monotonic(), 0, self._first - 1, None
         while True:
             for packet, body in self.packets:
                 due_s = loop * self.loop_s + packet["dts_s"]
@@ -84,8 +92,9 @@ class Receiver:
     def __init__(self, encoder: Encoder, media: GstRtspServer.RTSPMedia) -> None:
         Receiver.count += 1
         self.number = Receiver.count
-        self._encoder = encoder
+        self._encoder, self._media = encoder, media
         self._base_s: float | None = None
+        self._skipped_s = 0.0
         bin_ = media.get_element()
         self._sources = {"video": bin_.get_child_by_name("video"), "audio": bin_.get_child_by_name("audio")}
         media.connect("unprepared", lambda _: self.leave())
@@ -95,6 +104,13 @@ class Receiver:
         if self in self._encoder.receivers:
             self._encoder.receivers.remove(self)
 
+    def let_go(self) -> None:
+        """Pictures are not kept back until the time that they are for."""
+        pipeline = self._media.get_element()
+        while pipeline.get_parent() is not None:
+            pipeline = pipeline.get_parent()
+        pipeline.iterate_sinks().foreach(lambda sink: sink.set_property("sync", False))
+
     def push(self, stream: str, body: bytes, pts_s: float, key: bool, number: int) -> None:
         source = self._sources[stream]
         first = "video" if self._sources["video"] else "audio"
@@ -102,10 +118,14 @@ class Receiver:
             return
         if self._base_s is None:
             self._base_s = pts_s - 0.1
+            self._skipped_s = self._encoder.skipped_s
         if pts_s < self._base_s:
             return
+        if key and self._encoder.eager:
+            self.let_go()
         buffer = Gst.Buffer.new_wrapped(body)
-        buffer.pts = round((pts_s - self._base_s) * Gst.SECOND)
+        skipped_s = self._encoder.skipped_s - self._skipped_s
+        buffer.pts = max(0, round((pts_s - self._base_s + skipped_s) * Gst.SECOND))
         if source.emit("push-buffer", buffer) == Gst.FlowReturn.OK and stream == "video":
             self._encoder.enter(number, self.number, key, body)
 
@@ -113,9 +133,10 @@ class Receiver:
 class Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
     """Makes the pipeline of a session: appsrc and payloader per stream of the clip."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, wraps_in_s: float | None) -> None:
         super().__init__()
         self._encoder = encoder
+        self._offset = "" if wraps_in_s is None else f"timestamp-offset={2**32 - round(wraps_in_s * 90_000)}"
         self.set_shared(True)
 
     def do_create_element(self, _url: object) -> Gst.Element:
@@ -124,9 +145,10 @@ class Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]
             if stream is not None:
                 number = len(parts)
                 payload_type = 8 if stream["codec"] == "pcm_alaw" else 96 + number
+                offset = self._offset if name == "video" else ""
                 parts.append(
                     f'appsrc name={name} is-live=true format=time max-bytes=20000000 caps="{stream["caps"]}" '
-                    f"! {PAYLOAD[stream['codec']]} name=pay{number} pt={payload_type}"
+                    f"! {PAYLOAD[stream['codec']]} name=pay{number} pt={payload_type} {offset}"
                 )
         return Gst.parse_launch(f"( {' '.join(parts)} )")
 
@@ -141,8 +163,8 @@ def serve(options: argparse.Namespace) -> None:
     encoders = []
     for number, path in enumerate(paths):
         ledger = options.ledger and (options.ledger if number == 0 else options.ledger.with_suffix(f".{number + 1}"))
-        encoder = Encoder(options.clip, ledger)
-        factory = Factory(encoder)
+        encoder = Encoder(options.clip, ledger, options.first, eager=options.eager)
+        factory = Factory(encoder, options.wraps_in)
         permissions = GstRtspServer.RTSPPermissions()
         for right in ("media.factory.access", "media.factory.construct"):
             permissions.add_permission_for_role("viewer", right, True)
@@ -176,7 +198,13 @@ def serve(options: argparse.Namespace) -> None:
                 GLib.idle_add(hang_up)
             if word == "ask":
                 ask(*arguments)
+            if word == "admit":
+                server.set_auth(None)
             for encoder in encoders:
+                if word == "skip":
+                    for receiver in list(encoder.receivers):
+                        receiver.let_go()
+                    encoder.skipped_s += float(arguments[0])
                 if word in ("run", "stall", "freeze"):
                     encoder.mode = word
             print(line.strip(), flush=True)
@@ -194,6 +222,9 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--mounts", type=int, default=1)
     parser.add_argument("--ledger", type=Path)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--wraps-in", type=float)
     serve(parser.parse_args())
 
 

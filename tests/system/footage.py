@@ -52,10 +52,12 @@ class Camera:
 
 
 @contextlib.contextmanager
-def camera(clip: Path, folder: Path, prefix: Sequence[str | Path] = ()) -> Iterator[Camera]:
+def camera(
+    clip: Path, folder: Path, prefix: Sequence[str | Path] = (), options: Sequence[str] = ()
+) -> Iterator[Camera]:
     """A camera that plays the clip; `prefix` is what its command begins with, for a network of its own."""
     ledger = folder / "camera.ledger"
-    command = [*prefix, SYSTEM_PYTHON, _PROGRAM, clip, "--ledger", ledger]
+    command = [*prefix, SYSTEM_PYTHON, _PROGRAM, clip, "--ledger", ledger, *options]
     with (folder / "camera.log").open("w") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
     with process:

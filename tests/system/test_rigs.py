@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
+import av
 import pytest
 
+from tests.rig import clips
 from tests.rig.city import to_toml
+from tests.rig.clock_shim import ClockShim
+from tests.rig.keeper import RESTART_S, Keeper
 from tests.rig.link import Address, Link
 from tests.rig.netns import CENTRE_ADDRESS, Cable
-from tests.rig.parts import require_network_namespaces, require_program
+from tests.rig.parts import require_network_namespaces, require_program, require_rtsp_server
 from tests.rig.processes import LateError, Program, left_behind, until
+from tests.rig.stranger import ANSWERS, Stranger
+from tests.system.footage import camera
 
 ECHO = """
 import socketserver, sys
@@ -27,6 +36,15 @@ with socketserver.ThreadingTCPServer((sys.argv[1], 0), Echo) as server:
     server.daemon_threads = True
     print(server.server_address[1], flush=True)
     server.serve_forever()
+"""
+
+
+TELL = """
+import sys, time
+from edge_agent.clock import SystemClock
+clock = SystemClock()
+for _ in sys.stdin:
+    print(time.time(), time.time() - time.monotonic(), clock.quality(), flush=True)
 """
 
 
@@ -67,6 +85,86 @@ def test_link_is_cut_made_half_open_and_restored(tmp_path: Path) -> None:
                         connection.recv(1)
         with call() as after:
             assert _said_back(after) == b"hello"
+
+
+def test_link_is_narrow_torn_deaf_and_diverted(tmp_path: Path) -> None:
+    """Bytes take their time; a connection ends after some; what arrives is not answered; somebody else answers."""
+    with echo(tmp_path) as address, Stranger() as stranger, Link() as link:
+        near = "127.0.0.1", link.lay(address)
+
+        def call() -> socket.socket:
+            return socket.create_connection(near, 2)
+
+        link.narrow(bytes_per_s=50)
+        begun_s = time.monotonic()
+        with call() as slow:
+            assert _said_back(slow) == b"hello"
+        assert time.monotonic() - begun_s >= 0.2, "five bytes each way"
+        link.restore()
+        link.tear(after_bytes=lambda: 7)
+        with call() as torn:
+            assert _said_back(torn) == b"hello"
+            with pytest.raises(ConnectionResetError):
+                _said_back(torn)
+        link.restore()
+        link.lose_answers()
+        with call() as deaf, pytest.raises(ConnectionResetError):
+            _said_back(deaf)
+        link.restore()
+        link.divert(stranger.address)
+        answers = [_http(near) for _ in range(2 * len(ANSWERS))]
+        assert answers == [(status, body) for status, body in ANSWERS] * 2
+        link.restore()
+        with call() as after:
+            assert _said_back(after) == b"hello"
+
+
+def _http(near: Address) -> tuple[int, bytes]:
+    with contextlib.closing(HTTPConnection(*near, timeout=5)) as connection:
+        connection.request("PUT", "/anything", b"body")
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_keeper_starts_again_what_ends(tmp_path: Path) -> None:
+    """As a service manager does; what is killed by it, and what it was told to leave, stays away."""
+    with Program("kept", ["sh", "-c", "echo up; exec sleep 1000"], tmp_path / "log") as program:
+        with Keeper() as keeper:
+            keeper.keep(program)
+            until(lambda: program.output().count("up") == 1, 5, "it runs")
+            ended_s = time.monotonic()
+            program.kill()
+            until(lambda: program.output().count("up") == 2, 10, "it runs again")
+            assert time.monotonic() - ended_s > RESTART_S - 0.2
+            keeper.kill(program)
+            assert not program.running
+            keeper.keep(program)
+            until(lambda: program.output().count("up") == 3, 5, "it runs again at once")
+            keeper.leave(program)
+            program.kill()
+        assert not program.running
+
+
+def test_camera_counts_on_jumps_and_admits(tmp_path: Path) -> None:
+    """The first number is as told; a password and its end are heeded; when the clock jumps no picture is held back."""
+    require_rtsp_server()
+    require_program("ffmpeg")
+    with camera(clips.make(clips.H264), tmp_path, options=("--first", "5000")) as eye:
+        eye.say("ask somebody else")
+        with pytest.raises(av.error.HTTPUnauthorizedError):
+            av.open(eye.url, options={"rtsp_transport": "tcp"})
+        eye.say("admit")
+        with av.open(eye.url, options={"rtsp_transport": "tcp"}) as session:
+            pictures = session.demux(video=0)
+            before = [next(pictures) for _ in range(20)][-1]
+            eye.say("skip 3600")
+            for picture in pictures:
+                if float(((picture.dts or 0) - (before.dts or 0)) * picture.time_base) > 3590:
+                    break
+            seen_s = time.time()
+    sent = eye.sent()
+    assert min(picture.number for picture in sent) >= 5000
+    assert seen_s - sent[-1].at_s < 5, "an hour ahead, and here"
 
 
 def _said_back(connection: socket.socket) -> bytes:
@@ -125,3 +223,32 @@ def test_toml_of_tables_in_tables() -> None:
     """Values come before sections; lists of sections are sections."""
     table = {"a": 1, "b": {"c": "x", "d": [1, 2]}, "e": True, "f": [{"g": 1.5}, {"g": 2.5}]}
     assert to_toml(table) == 'a = 1\ne = true\n\n[b]\nc = "x"\nd = [1, 2]\n\n[[f]]\ng = 1.5\n\n[[f]]\ng = 2.5\n'
+
+
+def test_a_clock_is_moved_under_a_running_process(tmp_path: Path) -> None:
+    """Its time of day steps and its word on it changes while it lives; its monotonic clock and we notice nothing."""
+    with (
+        ClockShim(tmp_path) as shim,
+        subprocess.Popen(
+            [sys.executable, "-c", TELL],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | shim.environment,
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+
+        def told() -> tuple[float, float, str]:
+            print(file=process.stdin, flush=True)
+            now, offset, quality = process.stdout.readline().split()  # type: ignore[union-attr]
+            return float(now) - time.time(), float(offset) - (time.time() - time.monotonic()), quality
+
+        for seconds in (0, -180 * 86400, 86400 * 3650.5, -time.time() + 1, 0):
+            shim.shift(seconds)
+            assert told()[:2] == pytest.approx((seconds, seconds), abs=2)
+        assert told()[2] == "synced"
+        shim.synced(False)
+        assert told()[2] == "holdover"
+        process.stdin.close()

@@ -3,7 +3,7 @@
 /** RFC 3339, UTC. */
 export type Instant = string;
 
-export type LossCause = "camera" | "power" | "agent" | "stopped" | "disk" | "evicted" | "damaged";
+export type LossCause = "camera" | "power" | "agent" | "stopped" | "disk" | "evicted" | "damaged" | "centre";
 export type Reach = "up" | "down" | "unknown";
 export type LinkPart = "port" | "uplink" | "centre" | "broker";
 
@@ -32,6 +32,8 @@ export interface Link extends Record<LinkPart, Reach> {
   at: Instant;
 }
 
+export type PaceLimit = "none" | "cap" | "window" | "grant";
+
 export interface SpoolState {
   backlog_items: number;
   backlog_s: number;
@@ -40,6 +42,10 @@ export interface SpoolState {
   full_in_s: number | null;
   sent_bytes_per_s: number;
   drain_eta_s: number | null;
+  /** When the site last found all that it had sent at the centre, or put it back into its line. */
+  compared_at?: Instant | null;
+  pace_bytes_per_s: number | null;
+  pace_limit: PaceLimit;
   at: Instant;
 }
 
@@ -82,12 +88,16 @@ export interface Site {
 
 export type FootageState = "recorded" | "pending" | "lost" | "unknown";
 
+/** How the time of what is recorded is known. */
+export type Dating = "clock" | "afterwards" | "unsynced";
+
 export interface Interval {
   from: Instant;
   to: Instant;
   state: FootageState;
   cause: LossCause | null;
   detail: string;
+  dating: Dating | null;
 }
 
 export interface SiteEvent {

@@ -53,7 +53,7 @@ export function Facts({ site, peakS }: { site: Site; peakS: number }) {
       )}
       <BatteryGauge power={site.power} fresh={fresh} />
       <LinkChain link={site.link} fresh={fresh} />
-      <BacklogBar spool={site.spool} peakS={peakS} fresh={fresh} />
+      <BacklogBar spool={site.spool} peakS={peakS} fresh={fresh} now={now} />
     </div>
   );
 }

@@ -25,7 +25,7 @@ export async function readFootage(
   const intervals = await api.timeline(site, camera, fromMs, toMs, signal);
   return intervals
     .filter((interval) => interval.detail !== BEFORE)
-    .map(({ from, to, state, cause, detail }) => ({ from: Date.parse(from), to: Date.parse(to), state, cause, detail }));
+    .map((interval) => ({ ...interval, from: Date.parse(interval.from), to: Date.parse(interval.to) }));
 }
 
 /** Before a camera's first footage nothing is missing; the centre calls that stretch unknown, in these words. */

@@ -120,7 +120,17 @@ export function LinkChain({ link, fresh }: { link: Link | null; fresh: boolean }
 }
 
 /** Full when all is at the centre; while it drains, what is sent of the largest backlog seen since it was last empty. */
-export function BacklogBar({ spool, peakS, fresh }: { spool: SpoolState | null; peakS: number; fresh: boolean }) {
+export function BacklogBar({
+  spool,
+  peakS,
+  fresh,
+  now,
+}: {
+  spool: SpoolState | null;
+  peakS: number;
+  fresh: boolean;
+  now: number;
+}) {
   const words = useWords();
   const empty = spool !== null && spool.backlog_s <= BACKLOG_WORTH_TELLING_S;
   const sent = empty || spool === null ? 1 : Math.max(0, 1 - spool.backlog_s / Math.max(peakS, spool.backlog_s, 1));
@@ -145,6 +155,9 @@ export function BacklogBar({ spool, peakS, fresh }: { spool: SpoolState | null; 
                 bytes: words.bytes(spool.backlog_bytes),
               })}
       </p>
+      {empty && spool.compared_at != null && (
+        <p class="fact-more">{words.say("backlog.compared", { at: words.moment(Date.parse(spool.compared_at), now) })}</p>
+      )}
       {spool !== null && !empty && fresh && (
         <p class="fact-more">
           {spool.drain_eta_s === null
@@ -153,6 +166,7 @@ export function BacklogBar({ spool, peakS, fresh }: { spool: SpoolState | null; 
           {spool.sent_bytes_per_s > 0 && (
             <span> · {words.say("backlog.rate", { bytes: words.bytes(spool.sent_bytes_per_s) })}</span>
           )}
+          {spool.pace_limit !== "none" && <span> · {words.say(`backlog.limit.${spool.pace_limit}`)}</span>}
         </p>
       )}
     </section>

@@ -1,6 +1,6 @@
 /** The arithmetic of the timeline: which time is where, what is drawn, which times are written. No document here. */
 
-import type { FootageState, LossCause } from "./api.ts";
+import type { Dating, FootageState, LossCause } from "./api.ts";
 
 /** A stretch of time, Unix ms. */
 export interface Span {
@@ -12,6 +12,7 @@ export interface Footage extends Span {
   readonly state: FootageState;
   readonly cause: LossCause | null;
   readonly detail: string;
+  readonly dating: Dating | null;
 }
 
 export interface Bar {

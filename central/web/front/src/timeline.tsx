@@ -228,11 +228,12 @@ function Hint(props: { x: number; width: number; time: number; footage: Footage 
   );
 }
 
-/** A stretch in plain words: its state, and its cause where something is missing. */
+/** A stretch in plain words: its state, how far its time is to be trusted, and its cause where something is missing. */
 export function footageWords(words: Words, footage: Footage | null, time: number, now: number): string {
   if (footage === null) return words.say(time > now ? "state.future" : "state.none");
   const state = words.say(`state.${footage.state}`);
-  if (footage.state === "recorded") return state;
+  if (footage.state === "recorded")
+    return footage.dating === null || footage.dating === "clock" ? state : `${state}, ${words.say(`dating.${footage.dating}`)}`;
   if (footage.cause !== null) return `${state}: ${words.say(`cause.${footage.cause}`)}`;
   return footage.state === "lost" ? `${state}: ${words.say("cause.none")}` : `${state}: ${words.say(`meaning.${footage.state}`)}`;
 }

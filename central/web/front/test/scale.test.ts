@@ -24,6 +24,7 @@ const part = (from: number, to: number, state: FootageState = "recorded", cause:
   state,
   cause,
   detail: "",
+  dating: "clock",
 });
 const FOOTAGE = [part(0, 100), part(100, 160, "lost", "camera"), part(160, 300), part(300, 400, "pending")];
 
