@@ -63,7 +63,8 @@ rows add up to more than the sum. *Lost* are seconds of pictures that were sent 
 what the dearest kill or power cut took of the footage before it. *Back* is the time from the end of the fault, usual
 and longest: recording, until the first picture that arrives; shipping, until the first item at the centre. At most 5 s
 and 15 s are allowed, but for a camera that refused our password, which is asked once a minute lest it lock us out, and
-for an agent that did not start at all, which the service manager starts again after 2 s.
+for an agent that did not start at all, which the service manager starts again after 2 s; or when one of these was not
+over yet as the fault struck.
 """
 
 _NOT_INJECTED: Final = """
@@ -140,7 +141,7 @@ def page(campaign: Campaign) -> str:
             during = f" ({', '.join(finding.during)})" if finding.during else ""
             lines.append(f"- {finding.site or 'city'}: {finding.what}{during}")
         lines.append("")
-    lines += ["## What was not injected", "", _NOT_INJECTED.strip(), "", *_markdown(["what it takes"], "fault")]
+    lines += ["## What was not injected", "", _NOT_INJECTED.strip(), "", "| fault | what it takes |", "|---|---|"]
     lines += [f"| {what} | {takes} |" for what, takes in OPEN]
     lines += [
         f"| {left_out.partition(':')[0]} | {left_out.partition(':')[2].strip()} |" for left_out in campaign.left_out
