@@ -7,7 +7,7 @@ Every method raises StoreDown when the database does not answer. The rows come t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ _LOSSES_THAT_REACH_BACK: Final = 64
 """What one camera lost does not overlap: of what ended after an interval only the next of each camera began in it."""
 
 _REMEMBERED: Final = 10_000
+_LOOK_BEYOND: Final = 10_000
 
 _GONE: Final = (EventType.SPOOL_EVICTED, EventType.SPOOL_QUARANTINED)
 """What tells of footage long after it was recorded."""
@@ -383,7 +384,10 @@ class Store:
             return _item(connection.execute(query))
 
     def footage(self, site: str, camera: str, from_ms: int, to_ms: int, *, also_lost: bool = False) -> list[Footage]:
-        """The segments that reach into the interval by their labels, with one neighbour on each side."""
+        """The segments that reach into the interval by their labels, with one neighbour on each side.
+
+        Where nobody vouched for the time of a neighbour, also with the next one whose time is sure.
+        """
         of_camera = sa.select(*_footage_columns()).where(
             items.c.site == site, items.c.camera == camera, items.c.kind == "segment"
         )
@@ -392,10 +396,13 @@ class Store:
         start = items.c.start_ms
         earliest = from_ms - _LONGEST_SEGMENT_MS
         within = of_camera.where(start >= earliest, start < to_ms)
-        before = of_camera.where(start < earliest, start >= _EARLIEST_MS).order_by(start.desc()).limit(1)
-        after = of_camera.where(start >= to_ms).order_by(start).limit(1)
+        before = of_camera.where(start < earliest, start >= _EARLIEST_MS)
+        after = of_camera.where(start >= to_ms)
         with self._read() as connection:
-            return [_footage(row) for query in (within, before, after) for row in connection.execute(query).mappings()]
+            found = [_footage(row) for row in connection.execute(within).mappings()]
+            for beyond, order in ((before, sa.desc), (after, sa.asc)):
+                found += _neighbours(connection, beyond, order)
+        return found
 
     # --- events ---
 
@@ -587,6 +594,20 @@ def _footage_columns() -> list[sa.Column[Any]]:
             *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms", "clock", "label_ms"),
         )
     ]
+
+
+def _neighbours(
+    connection: sa.Connection, beyond: sa.Select[Any], order: Callable[[Any], sa.UnaryExpression[Any]]
+) -> Iterator[Footage]:
+    """The first of the segments beyond an interval, and the first whose time is sure, if that is another."""
+    ordered = beyond.order_by(order(items.c.start_ms))
+    for row in connection.execute(ordered.limit(1)).mappings().all():
+        yield (nearest := _footage(row))
+        if nearest.dating is Dating.UNSYNCED:
+            near = ordered.limit(_LOOK_BEYOND).subquery()
+            sure = sa.or_(near.c.clock != ClockQuality.UNSYNCED, near.c.label_ms.is_not(None))
+            first = sa.select(near).where(sure).order_by(order(near.c.start_ms)).limit(1)
+            yield from map(_footage, connection.execute(first).mappings())
 
 
 def _footage(row: sa.RowMapping) -> Footage:

@@ -161,8 +161,9 @@ class Agent:
             late.grant(wish)
             spool.want(tuple(map(Want.of, wish.wanted)))
             spool.lock(map(Want.of, wish.locked))
-            if wish.compared_since:
-                compare.ask_since(round(wish.compared_since.timestamp() * 1000))
+            compared_ms = compare.proof.compared_ms
+            if wish.compared_since and (compared_ms is None or instant(compared_ms) < wish.compared_since):
+                compare.ask()
                 crew.hurry("compare")
 
         bus = Bus(door, spool.run, clock, heed)

@@ -630,7 +630,6 @@ class Spool:
             self._scan_on(to_the_end=True)
 
     def _claim(self, disk: Place) -> None:
-        disk.probe()
         before = disk.read_note()
         self._counter = max(self._counter, before.counter if before else 0)
         disk.write_note(Note.now(self.run, self._counter))

@@ -9,7 +9,7 @@ from typing import Final
 import av
 from av.error import FFmpegError
 
-from edge_agent.contract import FACTS_UUID, Box, SegmentFacts, facts_box, whole_boxes
+from edge_agent.contract import FACTS_UUID, Box, SegmentFacts, facts_box, read_facts, whole_boxes
 from edge_agent.core.cutting import find_holes
 
 _SECTOR: Final = 512
@@ -81,4 +81,6 @@ def _measure(data: bytes, boxes: list[Box], draft: SegmentFacts) -> Rescued:
             "recovered": True,
         }
     )
-    return Rescued(len(data), times_ms[-1] + round(packets[-1][1] * ms), facts_box(facts))
+    tail = facts_box(facts)
+    read_facts(data + tail)  # what the demuxer forgives, the centre would refuse
+    return Rescued(len(data), times_ms[-1] + round(packets[-1][1] * ms), tail)

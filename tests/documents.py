@@ -193,7 +193,7 @@ def _word_list(words: type[StrEnum]) -> Iterator[str]:
 
 _CONTRACT_INTRODUCTION = f"""\
 What crosses the road between an agent and the centre, and nothing else does. The models are in
-[`edge_agent/contract.py`](../edge_agent/contract.py); both ends import that module. The same topics in machine-readable
+[`edge_agent/contract/`](../edge_agent/contract/__init__.py); both ends import that package. The same topics in machine-readable
 form: [asyncapi.json](asyncapi.json). One sample of each message that both ends must read:
 [`tests/samples/contract`](../tests/samples/contract).
 

@@ -234,13 +234,15 @@ def timeline(
     starts = sorted((e for e in events if e.type is EventType.AGENT_STARTED), key=lambda e: (e.time_ms, e.run))
     sure = _apportion(stretches, _sure(camera, placed, events))
     lost = _apportion(stretches, _camera_lost(camera, placed, events, word))
+    begin_ms = _begin_ms(placed)
     pieces: list[Interval] = []
     for number, stretch in enumerate(stretches):
         if stretch.state is State.RECORDED:
             pieces.extend(_paint([stretch], (coat for coat in sure[number] if coat.detail in _OF_FOOTAGE)))
         else:
-            hole = _base(stretch, placed, starts, now_ms, word)
-            hole = _paint(hole, _run_boundaries(stretch, placed, starts, word))
+            hole = _base(stretch, placed, begin_ms, starts, now_ms, word)
+            if stretch.to_ms > begin_ms:
+                hole = _paint(hole, _run_boundaries(stretch, placed, starts, word))
             hole = _paint(hole, _until(lost[number], stretch, placed, word))
             pieces.extend(_paint(hole, sure[number]))
     return _tidy(pieces, from_ms, end_ms)
@@ -276,13 +278,24 @@ def _stretches(placed: Sequence[Placed], from_ms: int, end_ms: int) -> Iterator[
         yield Interval(at_ms, end_ms, State.UNEXPLAINED)
 
 
+def _begin_ms(placed: Sequence[Placed]) -> int:
+    """Since when footage is expected: since the first whose time is sure, if there is any."""
+    sure = (p.start_ms for p in placed if p.footage.dating is not Dating.UNSYNCED)
+    return next(sure, placed[0].start_ms if placed else 0)
+
+
 def _base(
-    hole: Interval, placed: Sequence[Placed], starts: Sequence[SiteEvent], now_ms: int, word: LastWord
+    hole: Interval,
+    placed: Sequence[Placed],
+    begin_ms: int,
+    starts: Sequence[SiteEvent],
+    now_ms: int,
+    word: LastWord,
 ) -> list[Interval]:
     """What the hole is when nothing explains it."""
     if not placed and word.presence is None:
         return [replace(hole, state=State.BEFORE)]
-    if placed and hole.to_ms <= placed[0].start_ms:
+    if placed and hole.to_ms <= begin_ms:
         return [replace(hole, state=State.BEFORE)]
     if placed and hole.from_ms < placed[-1].start_ms:
         return [replace(hole, state=State.PENDING if word.may_still_send(hole.to_ms) else State.UNEXPLAINED)]

@@ -19,7 +19,7 @@ _HASH_BYTES: Final = 32
 
 
 class Index:
-    """Sizes by item, like a dictionary in the order of names, but in some 70 bytes of memory for each.
+    """Sizes by item, like a dictionary in the order of names, but in less than 80 bytes of memory for each.
 
     Joining at the end, leaving anywhere and looking at either end take no longer the more items there are.
     """

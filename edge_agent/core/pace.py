@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 
     from edge_agent.contract import Wish
 
-_SLACK_MS: Final = 500
-"""What a late wake-up of the sender may make up for."""
+_SLACK_MS: Final = 25
+"""What a late wake-up of the sender may make up for at once."""
+_ARREARS_MS: Final = 1000
+"""What may be made up for by and by, after a pause for something fresh or for a receipt."""
+_HASTE: Final = 1.25
+"""How much faster than its pace somebody in arrears goes: no burst, for the way is others' too."""
 SHALLOW_MS: Final = 5
 """For so long the backlog may queue on its way, and so much goes at once, where a fresh item may come at any moment."""
 DEEP_MS: Final = 50
 """And where none is expected: that costs fewer wake-ups, and a busy processor leaves no gaps."""
 _LEAST_SLICE: Final = 8 * 1024
 _MOST_SLICE: Final = 256 * 1024
-_LEAST_IN_FLIGHT: Final = 16 * 1024
+_LEAST_IN_FLIGHT: Final = 8 * 1024
 _MOST_IN_FLIGHT: Final = 4 * 1024 * 1024
 
 
@@ -116,12 +120,14 @@ class Meter:
     """Bytes against time: who wants to send asks, and is told how long to wait first. Times are monotonic ms."""
 
     def __init__(self) -> None:
-        self._free_ms = 0.0
+        self._paid_ms = self._free_ms = 0.0
 
     def take(self, size_bytes: int, bytes_per_s: float, now_ms: float) -> float:
         """Milliseconds until so many bytes may go; they are counted as gone then."""
-        begins_ms = max(self._free_ms, now_ms - _SLACK_MS)
-        self._free_ms = begins_ms + size_bytes * 1000 / bytes_per_s
+        begins_ms = max(self._free_ms, self._paid_ms, now_ms - _SLACK_MS)
+        took_ms = size_bytes * 1000 / bytes_per_s
+        self._paid_ms = max(self._paid_ms, now_ms - _ARREARS_MS) + took_ms
+        self._free_ms = begins_ms + took_ms / _HASTE
         return max(0, begins_ms - now_ms)
 
 

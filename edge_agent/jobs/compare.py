@@ -77,11 +77,6 @@ class Compare:
         """A comparison is due; from any thread."""
         self._due_ms = min(self._due_ms, self._clock.monotonic_ms())
 
-    def ask_since(self, unix_ms: int) -> None:
-        """A comparison is due, unless one that began after that moment has ended; from any thread."""
-        if self.proof.compared_ms is None or self.proof.compared_ms < unix_ms:
-            self.ask()
-
     def run_once(self) -> float:
         """One answer of the centre was learned from; seconds until the next turn."""
         try:

@@ -314,8 +314,8 @@ class Record:
         """The camera's time line cannot be followed; a new session begins with the next key frame."""
         self._cut(source)
         self._session = None
-        self._excuse = LossCause.CAMERA, why
         log.warning("camera %s: %s", self._settings.id, why)
+        self._miss(LossCause.CAMERA, why, why)
 
     def _cut(self, source: _Source, next_dts: int | None = None) -> None:
         """The open segment, if any, is complete and in the line; it ends where the next picture begins."""
@@ -393,17 +393,21 @@ class Record:
             log.warning("camera %s: %s", self._settings.id, error)
         if isinstance(error, SpoolError):
             self._make_room()
+        self._miss(error.cause, error.message, str(error))
+        first_s, most_s = _RETRY_REFUSED_S if isinstance(error, CameraRefused) else _RETRY_S
+        chance = random.random()  # noqa: S311 - spreads retries, guards nothing
+        return delay_s(self._failures, chance, first_s=first_s, most_s=most_s)
+
+    def _miss(self, cause: LossCause, why: str, detail: str) -> None:
+        """There is no footage from the end of the last one on: said at once, lest what ends the hole be lost, too."""
         since_ms = self._lost_since_ms()
         if self._lost and since_ms != self._status.since_ms:
             self._show(since_ms=since_ms)
         if not self._lost:
             self._lost = True
-            self._excuse = error.cause, error.message
-            self._show(since_ms=since_ms, recording=False, cause=error.cause, detail=str(error))
-            self._event(EventType.CAMERA_LOST, cause=error.cause, detail=error.message, from_at=instant(since_ms))
-        first_s, most_s = _RETRY_REFUSED_S if isinstance(error, CameraRefused) else _RETRY_S
-        chance = random.random()  # noqa: S311 - spreads retries, guards nothing
-        return delay_s(self._failures, chance, first_s=first_s, most_s=most_s)
+            self._excuse = cause, why
+            self._show(since_ms=since_ms, recording=False, cause=cause, detail=detail)
+            self._event(EventType.CAMERA_LOST, cause=cause, detail=why, from_at=instant(since_ms))
 
     def _lost_since_ms(self) -> int:
         """When the last footage ended, by its label as long as nobody sets the clock."""

@@ -35,7 +35,7 @@ from tests.rig.netns import Cable
 from tests.rig.processes import stop_all, until
 
 SITES: Final = int(os.environ.get("BENCH_SITES", "12"))
-SITE_BYTES: Final = int(float(os.environ.get("BENCH_SITE_BYTES", "50e6")))
+SITE_BYTES: Final = int(float(os.environ.get("BENCH_SITE_BYTES", "80e6")))
 TRUNK: Final = 60_000_000 // 8
 SEGMENT_BYTES: Final = 1_000_000
 LIVE_S: Final = 30

@@ -81,6 +81,15 @@ def test_a_run_is_dated_by_the_synced_run_of_its_boot_whatever_arrives_first(mad
         store.close()
 
 
+def test_footage_comes_with_a_neighbour_whose_time_is_sure(store: Store) -> None:
+    island = [segment(1, second, UNSYNCED, OFFSET_MS) for second in (50_000, 50_004, 90_000, 90_004)]
+    store.add_items([segment(0, 0, SYNCED, OFFSET_MS), *island, segment(2, 150_000, SYNCED, OFFSET_MS)], [])
+    found = store.footage(SITE, "north", OFFSET_MS + 70_000_000, OFFSET_MS + 80_000_000)
+    assert [footage.sequence for footage in found] == [50_004, 0, 90_000, 150_000]
+    found = store.footage(SITE, "north", OFFSET_MS + 110_000_000, OFFSET_MS + 120_000_000)
+    assert [footage.sequence for footage in found] == [90_004, 0, 150_000]
+
+
 def test_an_event_alone_proves_the_clock(store: Store) -> None:
     store.add_items([segment(0, 10, UNSYNCED, WRONG_MS)], [event(0, 5, UNSYNCED, WRONG_MS)])
     assert shown(store) == {10 - 200 * 86_400: Dating.UNSYNCED}

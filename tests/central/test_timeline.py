@@ -83,6 +83,21 @@ def test_how_the_time_is_known_goes_with_the_footage() -> None:
     ]
 
 
+def test_nothing_is_missing_between_footage_of_an_unproven_clock_and_the_first_whose_time_is_sure() -> None:
+    """A board that woke up before its own installation, and never heard of the true time."""
+    island = footage(0, run=RUN_2, dating=Dating.UNSYNCED)
+    segments = [island, footage(1000), footage(1004), footage(1020, run=RUN_3)]
+    events = [started(RUN_1, 999, LossCause.STOPPED), started(RUN_3, 1019, LossCause.POWER)]
+    assert fates(segments, 1024, events=events) == [
+        (0, 4, "recorded"),
+        (4, 1000, "before"),
+        (1000, 1008, "recorded"),
+        (1008, 1020, "lost:power"),
+        (1020, 1024, "recorded"),
+    ]
+    assert fates([island, footage(8, run=RUN_3, dating=Dating.UNSYNCED)], 8)[1] == (4, 8, "unexplained")
+
+
 def test_a_missing_segment_of_a_session_is_a_hole() -> None:
     assert fates([footage(0), footage(8)], 12)[1] == (4, 8, "unexplained")
 

@@ -146,7 +146,8 @@ class _Ordeal:
         started_s = time.monotonic()
         life = self._begin(journal)
         while not _records(journal) and disk.tally.cut is None:
-            if life.ended is not None or time.monotonic() - started_s > _START_S:
+            is_late = life.ended is not None or time.monotonic() - started_s > _START_S
+            if is_late and disk.tally.cut is None:
                 self._fail(number - 1, f"the agent did not come back: exit code {life.ended}")
                 break
             time.sleep(0.01)
@@ -167,7 +168,9 @@ class _Ordeal:
         return not begun_s
 
     def _begin(self, journal: Path) -> Life:
-        return Life(lives.agent, self._folder / "agent.log", self._site.config, journal)
+        life = Life(lives.agent, self._folder / "agent.log", self._site.config, journal)
+        self._disk.feed(life.pid)
+        return life
 
     def _promises(self, journal: Path, number: int, until_s: float) -> dict[str, float]:
         """What was promised while there was power is in the books; when each camera was first recorded."""

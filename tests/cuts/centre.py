@@ -245,10 +245,15 @@ class _Ordeal:
 
     def _enroller(self, number: int) -> tuple[Life, Path]:
         words = self._folder / f"enrol-{number}"
-        return Life(lives.central, words, "enrol", _SITE, "--renew", "--json", "--config", self._config), words
+        return self._central(words, "enrol", _SITE, "--renew", "--json"), words
 
     def _serve(self) -> Life:
-        return Life(lives.central, self._folder / "centre.log", "serve", "--config", self._config)
+        return self._central(self._folder / "centre.log", "serve")
+
+    def _central(self, words: Path, *arguments: str) -> Life:
+        life = Life(lives.central, words, *arguments, "--config", self._config)
+        self._disk.feed(life.pid)
+        return life
 
     def _live(self, number: int) -> bool:
         """One life, its end, and a look at the disk; false when there is nothing to go on with."""
@@ -262,7 +267,8 @@ class _Ordeal:
         started_s = time.monotonic()
         life = self._serve()
         while len(self._receipts()) == before and disk.tally.cut is None:
-            if life.ended is not None or time.monotonic() - started_s > _START_S:
+            is_late = life.ended is not None or time.monotonic() - started_s > _START_S
+            if is_late and disk.tally.cut is None:
                 self._fail(number - 1, f"the centre did not come back: exit code {life.ended}")
                 life.end()
                 return False

@@ -38,6 +38,11 @@ class Life:
         self._process.start()
 
     @property
+    def pid(self) -> int:
+        """Of the leader of its session."""
+        return self._process.pid or 0
+
+    @property
     def ended(self) -> int | None:
         """The exit code, once it has ended by itself."""
         return self._process.exitcode
@@ -45,7 +50,7 @@ class Life:
     def end(self) -> None:
         """As by a power cut: nothing of it runs any more, and nobody was told."""
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid or 0, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.kill()  # in case it was not the leader of its group yet
         self._process.join()
 

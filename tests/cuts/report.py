@@ -124,7 +124,7 @@ def publish(report: Path = REPORT, page: Path = PAGE) -> None:
     told = json.loads(report.read_text())
     headline, *figures = lines(rows([Outcome.of(batch) for batch in told["batches"]]))
     table = [_markdown(headline), _markdown(("---", *("---:" for _ in headline[1:]))), *map(_markdown, figures)]
-    run = f"`{told['command']}` on {told['machine']}, finished {told['at']}."
+    run = f"`{told['command']}` on {told['machine']}, until {told['at']}."
     page.write_text("\n".join([_INTRODUCTION, run, "", *table]) + "\n")
 
 

@@ -71,6 +71,25 @@ def test_the_power_goes_at_the_nth_write(disk: PowerDisk) -> None:
     assert cut.kept_sectors + cut.lost_sectors > 0
 
 
+def test_who_is_fed_by_the_same_power_dies_before_the_disk_answers(disk: PowerDisk) -> None:
+    """It cannot tell anybody that its disk is gone, nor act on it."""
+    root = disk.mount()
+    writer = (
+        "import os, sys\n"
+        "try:\n"
+        "    while True: f = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT); os.write(f, bytes(9999)); os.fsync(f)\n"
+        "finally: print('it fails')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", writer, root / "file"], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        disk.feed(process.pid)
+        disk.arm(nth_write=20, seed=1)
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_disk_that_lies_loses_what_it_promised(disk: PowerDisk) -> None:
     """fsync returns, and the data is gone all the same: no program can help that."""
     root = disk.mount()

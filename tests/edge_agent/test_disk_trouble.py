@@ -407,17 +407,20 @@ def test_memory_that_is_somebody_elses_is_not_used(tmp_path: Path, memory: Path)
 def test_a_bad_sector_under_an_old_item_is_told_from_a_bad_link(tmp_path: Path) -> None:
     """It would be tried for ever otherwise, and hold up all behind it."""
     with (
-        Disk(tmp_path / "disk.img", tmp_path / "disk", "16M") as disk,
+        Disk(tmp_path / "disk.img", tmp_path / "disk", "32M") as disk,
         site(disk.directory / "spool", None) as here,
         socket.create_server(("127.0.0.1", 0)) as centre,
     ):
         door = CentreSettings(url=f"http://127.0.0.1:{centre.getsockname()[1]}", token=SecretStr(TOKEN))
-        names = [here.snapshot(1_000_000) for _ in range(8)]
-        os.truncate(disk.image, 8 * MIB)
+        names = [here.snapshot(MIB) for _ in range(24)]
+        os.truncate(disk.image, 26 * MIB)  # behind all that the file system needs for itself
         with closing(Uplink(door, "kota-lama")) as uplink:
             bad = next(name for name in names if not can_be_read(here.spool, name))
-            with here.spool.open(bad) as file, pytest.raises(SpoolError, match="the disk does not give it"):
+            with here.spool.open(bad) as file, pytest.raises(SpoolError, match="Input/output error"):
                 uplink.deliver(bad, file, lambda most: most)
+        here.spool.quarantine(bad, "cannot be read back")
+        assert str(bad) in on_disk(here.directory, "quarantine")
+        assert here.spool.stats().backlog_items == len(names) - 1
 
 
 def can_be_read(spool: Spool, name: ItemName) -> bool:

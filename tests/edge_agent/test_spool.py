@@ -223,20 +223,24 @@ def test_damage_is_put_aside_and_never_stops_the_start(tmp_path: Path) -> None:
     late = bytearray(OPEN_FILE)
     late[late.rindex(b"tfdt") + 8] = 1  # the last fragment begins in millions of years: more than a name can say
     (tmp_path / "writing" / f"{run}_00000011_segment_north_1_synced.part").write_bytes(late)
+    (tmp_path / "writing" / f"{run}_00000012_segment_north_1_synced.part").write_bytes(
+        OPEN_FILE.replace(b"ftyp", b"free")
+    )
     (tmp_path / "writing" / "strange.part").write_bytes(OPEN_FILE)
     (tmp_path / "writing" / "half.tmp").write_bytes(b"half")
     (tmp_path / "ready" / "README").write_bytes(b"hello")
     with opened(tmp_path) as spool:
         assert spool.next_unsent() is None
-        assert spool.stats().quarantined == 6
+        assert spool.stats().quarantined == 7
         assert not list((tmp_path / "writing").iterdir())
         reasons = sorted(path.read_text() for path in (tmp_path / "quarantine").glob("*.reason.txt"))
         assert any("it does not say what it is" in reason for reason in reasons)
         assert any("not an item" in reason for reason in reasons)
         assert any("it holds no video" in reason for reason in reasons)
         assert any("not an item name" in reason for reason in reasons)
+        assert any("not a fragmented MP4" in reason for reason in reasons)
     with opened(tmp_path) as spool:
-        assert spool.stats().quarantined == 6
+        assert spool.stats().quarantined == 7
 
 
 def test_an_item_that_the_centre_refuses_leaves_the_line(tmp_path: Path) -> None:

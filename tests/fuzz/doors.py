@@ -1,4 +1,4 @@
-"""The doors of a centre within this process, each with what must hold after any request or message."""
+"""A centre and an agent within this process, each with what must hold after any request or message."""
 
 from __future__ import annotations
 
@@ -25,8 +25,15 @@ from central.web.api import Console, create_app
 from central.web.models import Event as ShownEvent
 from central.web.models import Events, Sites
 from central.web.stream import Changes
-from edge_agent.contract import DEFAULT_PREFIX, ITEM_PATH, ItemName, Problem, Receipt
+from edge_agent.bus import Bus, Door
+from edge_agent.contract import DEFAULT_PREFIX, ITEM_PATH, ItemName, Problem, Receipt, Wish
+from edge_agent.core.pace import Limits
+from edge_agent.core.shipping import Want
+from edge_agent.gates import FreshGate, LateGate
+from edge_agent.settings import BrokerSettings
+from edge_agent.spool import Spool
 from tests.central.world import T, World
+from tests.fakes import FakeClock
 
 IN_FLIGHT_BYTES: Final = 1 << 20
 _ANSWERS: Final = {200, 201, 400, 401, 404, 405, 409, 413, 503}
@@ -162,6 +169,36 @@ class Centre:
         }
         self._loop.run_until_complete(app(scope, receive, send))
         return _answered(parts)
+
+
+class Agent:
+    """What an agent has that listens to wishes: its end of the broker, the gate of its backlog, a spool."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="fuzz"))
+        self._clock = FakeClock(T)
+        self._spool = Spool(self._folder / "spool", quota_bytes=1 << 30, reserve_bytes=0, clock=self._clock)
+        self._gate = LateGate(FreshGate(self._clock), Limits(), self._clock)
+        door = Door(BrokerSettings(host="localhost"), "aloha", "")
+        self._bus = Bus(door, self._spool.run, self._clock, self._heed)
+
+    def close(self) -> None:
+        """Nothing of it is left."""
+        self._bus.close()
+        self._spool.close()
+        shutil.rmtree(self._folder)
+
+    def hears(self, payload: bytes) -> None:
+        """A wish is followed, or ignored when it is none; the one after it is heard, too."""
+        self._bus._take_wish(payload)
+        self._gate.allowance()
+        self._spool.stats()
+        self._spool.next_unsent()
+
+    def _heed(self, wish: Wish) -> None:
+        self._gate.grant(wish)
+        self._spool.want(tuple(map(Want.of, wish.wanted)))
+        self._spool.lock(map(Want.of, wish.locked))
 
 
 def _answered(parts: Sequence[Message]) -> Answered | None:

@@ -29,6 +29,11 @@ FOUND: Final = (
         "test_damage_is_put_aside_and_never_stops_the_start",
     ),
     (
+        "One that the demuxer forgives, but the centre refuses, was sent before it was put aside.",
+        "tests/edge_agent/test_spool.py",
+        "test_damage_is_put_aside_and_never_stops_the_start",
+    ),
+    (
         "A message with a moment of the year 1 that UTC does not have ended the centre.",
         "tests/test_contract.py",
         "test_a_moment_that_utc_does_not_have_is_refused",
@@ -136,6 +141,8 @@ HOLDS: Final = {
     "torn": "An agent that finds this left open starts, twice, and stores what is whole or puts it aside.",
     "torn-made": "The same, with damage to a real segment that hypothesis makes.",
     "agent-door": "One answer that an agent can act on; a receipt is the truth; no memory is lost.",
+    "comparing": "The same of inventories, and of the question who one is.",
     "console": "Each path and parameter of the API: an answer that is no failure of the centre's.",
     "now-lane": "A message of MQTT is kept or refused; what is kept can be shown.",
+    "wishes": "An agent follows a wish of the centre or ignores it.",
 }

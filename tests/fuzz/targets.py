@@ -39,6 +39,8 @@ TARGETS: Final[Mapping[str, Target]] = {
     "torn": Target(checks.torn, (_OPEN, _OPEN[: len(_OPEN) // 2], SEGMENT)),
     "torn-made": _made(test_fuzz.test_a_start_with_anything_left_open),
     "agent-door": _made(test_fuzz.test_the_agent_door_answers_anything),
+    "comparing": _made(test_fuzz.test_the_agent_door_compares_anything),
     "console": _made(test_fuzz.test_the_console_answers_anything),
     "now-lane": _made(test_fuzz.test_the_centre_hears_any_message),
+    "wishes": _made(test_fuzz.test_an_agent_hears_any_wish),
 }

@@ -12,18 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.contract import (
-    DEFAULT_PREFIX,
-    HELLO_PATH,
-    INVENTORY_PATH,
-    ITEM_PATH,
-    TOPICS,
-    ItemKind,
-    content_digest,
-)
+from edge_agent.contract import DEFAULT_PREFIX, HELLO_PATH, INVENTORY_PATH, ITEM_PATH, TOPICS, ItemKind, content_digest
 from tests.fuzz import checks
 from tests.fuzz.checks import NAME, NAMES, SAMPLES, SEGMENT
-from tests.fuzz.doors import Asked, Centre
+from tests.fuzz.doors import Agent, Asked, Centre
 from tests.rig.segments import RUN, make_item
 
 _T = TypeVar("_T")
@@ -32,8 +24,8 @@ _T = TypeVar("_T")
 settings.register_profile(
     "fuzz", deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
-some = settings(settings.get_profile("fuzz"), max_examples=150)
-many = settings(settings.get_profile("fuzz"), max_examples=500)
+some = settings(settings.get_profile("fuzz"), max_examples=100)
+many = settings(settings.get_profile("fuzz"), max_examples=300)
 
 
 @cache
@@ -42,12 +34,19 @@ def centre() -> Centre:
     return Centre()
 
 
+@cache
+def agent() -> Agent:
+    """One for all tests of this process, too."""
+    return Agent()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _closed_at_the_end() -> Iterator[None]:
     yield
-    if centre.cache_info().currsize:
-        centre().close()
-        centre.cache_clear()
+    for opened in (centre, agent):
+        if opened.cache_info().currsize:
+            opened().close()
+            opened.cache_clear()
 
 
 # --- bytes ---
@@ -132,18 +131,29 @@ BODIES: Final = {path.stem: json.loads(path.read_text()) for path in sorted(SAMP
 
 
 def changed(body: dict[str, Any]) -> st.SearchStrategy[bytes]:
-    """The JSON object with some values replaced, below too."""
+    """The JSON object with some values replaced, and some in what stands one level below."""
+    below = {key for inner in map(_inner, body.values()) for key in inner}
+    value = st.one_of(st.sampled_from(TIMES), values)
 
-    def change(replaced: dict[str, Any], below: dict[str, Any]) -> bytes:
-        made = body | replaced
-        if isinstance(made.get("data"), dict):
-            made["data"] = made["data"] | below
+    def change(replaced: dict[str, Any], inside: dict[str, Any]) -> bytes:
+        made = {key: _put_inside(old, inside) for key, old in body.items()} | replaced
         return json.dumps(made).encode()
 
-    data = body.get("data", {})
-    value = st.one_of(st.sampled_from(TIMES), values)
-    keys = st.dictionaries(st.sampled_from(sorted(body)), value, max_size=2)
-    return st.builds(change, keys, st.dictionaries(st.sampled_from(sorted(data) or ["x"]), value, max_size=2))
+    top = st.dictionaries(st.sampled_from(sorted(body)), value, max_size=2)
+    return st.builds(change, top, st.dictionaries(st.sampled_from(sorted(below) or ["x"]), value, max_size=2))
+
+
+def _inner(value: Any) -> dict[str, Any]:
+    if isinstance(value, list) and value:
+        return _inner(value[0])
+    return value if isinstance(value, dict) else {}
+
+
+def _put_inside(value: Any, inside: dict[str, Any]) -> Any:
+    """Those of `inside` that belong there, in the object or in the first of a list of objects."""
+    if isinstance(value, list) and value:
+        return [_put_inside(value[0], inside), *value[1:]]
+    return value | {key: inside[key] for key in inside if key in value} if isinstance(value, dict) else value
 
 
 bodies = st.sampled_from(list(BODIES.values())).flatmap(changed)
@@ -177,6 +187,12 @@ def test_the_centre_hears_any_message(message: tuple[str, bytes], retained: bool
     topic, payload = message
     checks.topic(topic.encode(errors="surrogateescape"))
     centre().told(topic, payload, retained=retained)
+
+
+@some
+@given(payload=st.one_of(changed(BODIES["wish"]), payloads))
+def test_an_agent_hears_any_wish(payload: bytes) -> None:
+    agent().hears(payload)
 
 
 # --- HTTP ---
@@ -238,6 +254,22 @@ def questions(draw: st.DrawFn) -> Asked:
 @some
 @given(asked=st.one_of(uploads(), uploads(), questions()))
 def test_the_agent_door_answers_anything(asked: Asked) -> None:
+    centre().agent_asks(asked)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Asked:
+    """Something like an inventory of an agent, or the question who it is and what is known of its run."""
+    token = draw(header("authorization", [f"Bearer {centre().world.token}"] * 5))
+    body = draw(st.one_of(changed(BODIES["inventory"]), payloads))
+    query = draw(st.sampled_from([b"", b"run=" + RUN.encode(), b"run=%FF&run=x"]))
+    method, path = draw(one_of_or([("POST", INVENTORY_PATH)], st.tuples(methods, st.just(HELLO_PATH))))
+    return Asked(method, path, query, (token,), (body,), draw(st.sampled_from([False, False, False, True])))
+
+
+@some
+@given(asked=comparisons())
+def test_the_agent_door_compares_anything(asked: Asked) -> None:
     centre().agent_asks(asked)
 
 

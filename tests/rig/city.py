@@ -160,13 +160,13 @@ class City:
         url: str = self.serving()["console_url"]
         return url.rstrip("/")
 
-    def api(self, path: str) -> Any:
-        """The JSON that the console answers at `/api/v1` plus `path`."""
+    def api(self, path: str, seconds: float = 10) -> Any:
+        """The JSON that the console answers at `/api/v1` plus `path`, within so many seconds."""
         url = f"{self.console}/api/v1{path}"
         if self._prefix:
             command = list(map(str, [*self._prefix, sys.executable, "-c", _FETCH, url]))
             return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=20).stdout)
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=seconds) as answer:
             return json.load(answer)
 
     def presence(self, site: str) -> str | None:

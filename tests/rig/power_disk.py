@@ -22,6 +22,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -148,6 +149,10 @@ class PowerDisk:
     def cut(self, seed: int) -> None:
         """The power goes now."""
         self._ask("cut", seed)
+
+    def feed(self, process: int) -> None:
+        """That process and its group lose their power together with the disk, in the same instant."""
+        self._ask("feed", process)
 
     def power_on(self) -> None:
         """The power is back: nothing is mounted, the cache is empty, every fault healed. Its writers must be gone."""
@@ -290,6 +295,7 @@ class Device:
         self._writes = self._flushes = 0
         self._cut: Cut | None = None
         self._armed: tuple[int, int] | None = None
+        self._fed: int | None = None
         self._dead = self._eio_read = self._eio_write = self._lies = False
         self._slow_s = 0.0
 
@@ -343,8 +349,12 @@ class Device:
                     self._armed = self._writes + numbers[0], numbers[1]
                 case "cut":
                     self._lose_power(*numbers)
+                case "feed":
+                    self._fed = numbers[0]
+                    if self._cut:
+                        self._starve()
                 case "power_on":
-                    self._cut = self._armed = None
+                    self._cut = self._armed = self._fed = None
                     self._cache.clear()
                     self._be_well()
                 case "dead":
@@ -380,6 +390,7 @@ class Device:
         if self._cut is not None:
             return
         at_s = time.time()
+        self._starve()
         dice = random.Random(seed)
         share = dice.choice(_KEPT_SHARE)
         kept = lost = 0
@@ -397,6 +408,13 @@ class Device:
         self._cache.clear()
         self._armed = None
         self._cut = Cut(at_s, kept, lost)
+
+    def _starve(self) -> None:
+        """Who runs on the same power is gone before it hears that its disk is: it could tell somebody."""
+        if self._fed is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._fed, signal.SIGKILL)
+                os.killpg(self._fed, signal.SIGKILL)
 
 
 def _serve(folder: Path) -> None:

@@ -45,7 +45,8 @@ class Program:
         self.name = name
         self.log = log
         self._command = ["setpriv", "--pdeathsig", "TERM", *map(str, command)]
-        self._environment = _plain_environment() | dict(environment or {})
+        # What an agent keeps in memory while its disk is gone goes when the folder of the test goes.
+        self._environment = {"RUNTIME_DIRECTORY": str(log.parent)} | _plain_environment() | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._sessions: list[int] = []
 

@@ -3,10 +3,12 @@
 
 Run by the system's Python, which has Debian's GStreamer RTSP server:
 
-    /usr/bin/python3 rtsp_camera.py CLIP [--port 0] [--mounts 1] [--ledger FILE] [--first NUMBER] [--wraps-in SECONDS]
+    /usr/bin/python3 rtsp_camera.py CLIP [--port 0] [--mounts 1] [--ledger FILE] [--first NUMBER] [--eager]
+        [--wraps-in SECONDS]
 
 CLIP is a folder made by `clips.py`. The first line on stdout is the URL; with several mounts they end in 1, 2, ….
-With `--wraps-in` the 32-bit time stamps of its packets begin anew that long after a session began.
+With `--eager` pictures are not kept back by as long as the session took to set up; with `--wraps-in` the 32-bit time
+stamps of its packets begin anew that long after a session began.
 Words on stdin control it: `run`; `stall`, sessions stay open and nothing comes, frames are gone as on a real camera;
 `freeze`, the same picture for ever; `close`, it hangs up on everybody; `ask USER PASSWORD`, it lets nobody else in,
 and `admit`, everybody again; `skip SECONDS`, its clock jumps by so much, back if that is negative; `stop`. Each line
@@ -41,7 +43,7 @@ PAYLOAD = {"h264": "rtph264pay", "hevc": "rtph265pay", "aac": "rtpmp4gpay", "pcm
 class Encoder(threading.Thread):
     """Plays the clip in a loop, in real time, to everybody who listens."""
 
-    def __init__(self, clip: Path, ledger: Path | None, first: int = 1) -> None:
+    def __init__(self, clip: Path, ledger: Path | None, first: int = 1, *, eager: bool = False) -> None:
         super().__init__(daemon=True)
         index = json.loads((clip / "index.json").read_text())
         data = (clip / "packets.bin").read_bytes()
@@ -49,6 +51,7 @@ class Encoder(threading.Thread):
         self.packets = [(p, data[p["at"] : p["at"] + p["size"]]) for p in index["packets"]]
         self.mode = "run"
         self.skipped_s = 0.0
+        self.eager = eager
         self._first = first
         self.receivers: list[Receiver] = []
         self._ledger = ledger.open("w", buffering=1) if ledger else None
@@ -102,7 +105,7 @@ class Receiver:
             self._encoder.receivers.remove(self)
 
     def let_go(self) -> None:
-        """Pictures are not kept back until the time that they are for, which is not to be trusted any more."""
+        """Pictures are not kept back until the time that they are for."""
         pipeline = self._media.get_element()
         while pipeline.get_parent() is not None:
             pipeline = pipeline.get_parent()
@@ -118,6 +121,8 @@ class Receiver:
             self._skipped_s = self._encoder.skipped_s
         if pts_s < self._base_s:
             return
+        if key and self._encoder.eager:
+            self.let_go()
         buffer = Gst.Buffer.new_wrapped(body)
         skipped_s = self._encoder.skipped_s - self._skipped_s
         buffer.pts = max(0, round((pts_s - self._base_s + skipped_s) * Gst.SECOND))
@@ -158,7 +163,7 @@ def serve(options: argparse.Namespace) -> None:
     encoders = []
     for number, path in enumerate(paths):
         ledger = options.ledger and (options.ledger if number == 0 else options.ledger.with_suffix(f".{number + 1}"))
-        encoder = Encoder(options.clip, ledger, options.first)
+        encoder = Encoder(options.clip, ledger, options.first, eager=options.eager)
         factory = Factory(encoder, options.wraps_in)
         permissions = GstRtspServer.RTSPPermissions()
         for right in ("media.factory.access", "media.factory.construct"):
@@ -218,6 +223,7 @@ def main() -> None:
     parser.add_argument("--mounts", type=int, default=1)
     parser.add_argument("--ledger", type=Path)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--eager", action="store_true")
     parser.add_argument("--wraps-in", type=float)
     serve(parser.parse_args())
 

@@ -257,10 +257,9 @@ class _Judge:
 
     def recovery(self, blow: Blow) -> None:
         """Recording and shipping are back in time; when others ran into the fault, the last of them is asked."""
-        evidence, rule = self._evidence, self._rules[blow.fault]
-        row = self._account.rows[blow.fault]
-        for part in sorted(rule.stops):
-            limit_s = rule.recovers_s[part]
+        evidence, row = self._evidence, self._account.rows[blow.fault]
+        for part in sorted(self._rules[blow.fault].stops):
+            limit_s = self._limit_s(blow, part)
             signs = evidence.arrived_s
             if part is Part.RECORDING:
                 signs = [shot.at_s for shot in evidence.sent if shot.digest in evidence.stored]
@@ -276,8 +275,17 @@ class _Judge:
                 for each in (row, self._account.total):
                     each.late += 1
                 took = "not back" if seconds is None else f"back after {seconds:.1f} s, not"
-                what = f"{part}: {took} within {limit_s:g} s"
+                what = f"{part}: {took} within {limit_s:.0f} s"
                 self._account.find(evidence.site, blow.ended_s, what, [blow.fault])
+
+    def _limit_s(self, blow: Blow, part: Part) -> float:
+        """How long that part may take, also because of a fault before, which may take longer."""
+        ends_s = [
+            other.ended_s + self._rules[other.fault].recovers_s[part]
+            for other in self._evidence.blows
+            if part in self._rules[other.fault].stops and other.begun_s <= blow.ended_s
+        ]
+        return max(ends_s) - blow.ended_s
 
     def _next(self, blow: Blow, part: Part) -> list[float]:
         """When something interrupts that part again, or still does."""

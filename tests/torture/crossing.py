@@ -51,7 +51,7 @@ class Eye:
         number = len(self._ledgers) + 1
         folder = self._folder / f"camera-{number}"
         folder.mkdir()
-        options = ("--port", str(self._port), "--first", str(number * _LIFE))
+        options = ("--port", str(self._port), "--first", str(number * _LIFE), "--eager")
         life = self._lives.enter_context(camera(clips.make(CLIP), folder, options=options))
         assert life.url == self.url, f"the camera does not start: {(folder / 'camera.log').read_text()}"
         self._ledgers.append(life)

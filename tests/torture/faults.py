@@ -1,9 +1,8 @@
 """Everything that is done to a city, from outside of the product only.
 
-A new fault is one more entry of `AT_SITE` or `AT_CENTRE`: what it is called, a sentence for people, its rows in the
-catalogue, the parts that it lays hands on (two faults at a time never
-share one), how long it lasts, what begins and ends it, and
-what it may cost by the rule of the account. A fault that loses nothing has no excuses.
+A new fault is one more entry of `AT_SITE` or `AT_CENTRE`: what it is called, a sentence for people, the parts that it
+lays hands on (no two faults at a time share one), how long it lasts, what begins and ends it, and what it may cost by
+the rule of the account. A fault that loses nothing has no excuses.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ class Fault(Generic[P]):
 
     name: str
     telling: str
-    catalogue: str
     parts: frozenset[str]
     lasts_s: tuple[float, float]
     begin: Callable[[P], None]
@@ -261,7 +259,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "link cut",
         "The fibre is cut: what is open is reset, new connections are refused.",
-        "N1",
         frozenset({"link"}),
         (4, 25),
         lambda at: at.ways(Link.cut),
@@ -271,7 +268,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "half-open link",
         "The link swallows everything in both directions, and nobody is told.",
-        "N2",
         frozenset({"link"}),
         (8, 30),
         lambda at: at.ways(Link.swallow),
@@ -281,7 +277,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "flapping link",
         "The link goes down and comes back every seven seconds.",
-        "N6",
         frozenset({"link"}),
         (15, 35),
         _flap,
@@ -292,7 +287,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "slow link",
         "The link carries less than the camera gives.",
-        "N5",
         frozenset({"link"}),
         (8, 20),
         lambda at: at.ways(lambda link: link.narrow(at.dice.uniform(4_000, 12_000))),
@@ -302,7 +296,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "torn uploads",
         "Uploads are reset at a random byte.",
-        "N7 M10",
         frozenset({"link"}),
         (8, 20),
         lambda at: at.door.tear(lambda: at.dice.randrange(1, 40_000)),
@@ -312,7 +305,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "lost answers",
         "Items arrive, and every answer is lost on the way back: the same item comes twice and more.",
-        "M3 M9",
         frozenset({"link"}),
         (6, 20),
         lambda at: at.door.lose_answers(),
@@ -322,7 +314,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "stranger",
         "Somebody else answers in the centre's place, and is content with everything.",
-        "N11",
         frozenset({"link"}),
         (6, 20),
         lambda at: at.door.divert(at.stranger),
@@ -332,7 +323,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "flipped bit",
         "A bit of a segment turns over on the disk while the link is down.",
-        "S11",
         frozenset({"link"}),
         (5, 12),
         _cut_for_damage,
@@ -342,18 +332,16 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "segment cut short",
         "A segment on the disk loses its end while the link is down.",
-        "P5",
         frozenset({"link"}),
         (5, 12),
         _cut_for_damage,
         _cut_short,
         Rule(frozenset({LossCause.DAMAGED}), _SHIPPING),
     ),
-    Fault("agent killed", "The agent is gone at once.", "Y4", frozenset({"agent"}), (0.1, 4), _kill, _start, _BY_AGENT),
+    Fault("agent killed", "The agent is gone at once.", frozenset({"agent"}), (0.1, 4), _kill, _start, _BY_AGENT),
     Fault(
         "agent killed in its recovery",
         "The agent is gone at once, again and again while it comes up.",
-        "P3 P4",
         frozenset({"agent"}),
         (4, 9),
         _kill_and_start,
@@ -364,7 +352,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "agent stopped",
         "The agent is told to stop and started again.",
-        "Y7",
         frozenset({"agent"}),
         (6, 9),
         _order_a_stop,
@@ -374,7 +361,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "agent hangs",
         "The agent does not get on, and then does.",
-        "Y1",
         frozenset({"agent"}),
         (2, 15),
         partial(_signal, signal.SIGSTOP),
@@ -384,7 +370,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "half a configuration",
         "The agent is killed, and finds only the beginning of its settings file.",
-        "Y10",
         frozenset({"agent"}),
         (4, 12),
         _halve_configuration,
@@ -394,7 +379,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "second agent",
         "Somebody starts a second agent at the same spool.",
-        "S12",
         frozenset({"second agent"}),
         (0.1, 0.2),
         _start_a_second,
@@ -402,7 +386,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "camera stalls",
         "The session stays open, and no pictures come.",
-        "C1",
         frozenset({"camera"}),
         (3, 20),
         _says("stall"),
@@ -412,7 +395,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "camera hangs up",
         "The camera closes the session.",
-        "C10",
         frozenset({"camera"}),
         (0.1, 0.2),
         _says("close"),
@@ -422,7 +404,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "camera reboots",
         "The camera is gone without a word, and comes back.",
-        "C2",
         frozenset({"camera"}),
         (2, 20),
         lambda at: at.eye.die(),
@@ -432,7 +413,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "frozen picture",
         "The camera sends the same picture for ever.",
-        "C3",
         frozenset({"camera"}),
         (5, 12),
         _says("freeze"),
@@ -441,7 +421,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "camera's clock jumps",
         "The times of the camera's pictures jump, ahead or back.",
-        "T6 T7",
         frozenset({"camera"}),
         (0.1, 0.2),
         _skip,
@@ -451,7 +430,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "camera bursts",
         "The camera stands still, and then sends everything at once.",
-        "C11",
         frozenset({"camera"}),
         (2, 6),
         lambda at: at.eye.now.process.send_signal(signal.SIGSTOP),
@@ -461,7 +439,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "wrong credentials",
         "The camera wants a password that the agent does not have.",
-        "C7",
         frozenset({"camera"}),
         (5, 15),
         _ask,
@@ -472,7 +449,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "boot in the past",
         "The agent is killed and comes up with a clock that is hours or months behind, until something sets it right.",
-        "T1 T4",
         frozenset({"agent", "clock"}),
         (5, 14),
         _boot_in_the_past,
@@ -482,7 +458,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "clock jumps",
         "The clock of the site is not kept right any more and jumps by minutes to years, ahead or back, and returns.",
-        "T2 T3",
         frozenset({"clock"}),
         (5, 14),
         _jump,
@@ -491,7 +466,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "hostile neighbour",
         "Another site with a token of its own, and somebody without, send nonsense and forgeries.",
-        "M8",
         frozenset({"neighbour"}),
         (0.1, 0.2),
         hostile.attack,
@@ -499,7 +473,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "full disk",
         "Another program takes all the room on the disk.",
-        "S1",
         frozenset({"disk"}),
         (4, 15),
         _disk(Disk.fill),
@@ -510,7 +483,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "slow disk",
         "Every write to the disk takes up to a tenth of a second longer.",
-        "S9",
         frozenset({"disk"}),
         (5, 15),
         lambda at: _disk(lambda disk: disk.slow(at.dice.randrange(10, 100)))(at),
@@ -520,7 +492,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "power cut",
         "The power is gone: the agent at once, and with it what the disk had not flushed.",
-        "P1 P5",
         frozenset({"disk", "agent"}),
         (0.5, 5),
         _lose_power,
@@ -531,7 +502,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "power cut in the recovery",
         "The power is gone, and gone again at one of the first writes of the agent that comes up.",
-        "P3 P4",
         frozenset({"disk", "agent"}),
         (7, 14),
         _lose_power,
@@ -543,7 +513,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "lying disk",
         "The disk says that it flushes and does not, as cheap cards do, and then the power is gone.",
-        "S10",
         frozenset({"disk", "agent"}),
         (4, 12),
         _disk(PowerDisk.lie),
@@ -555,7 +524,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "failing disk",
         "Every write to the disk fails.",
-        "S5 S6",
         frozenset({"disk"}),
         (3, 12),
         _disk(PowerDisk.eio_write),
@@ -566,7 +534,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "read-only disk",
         "The file system of the spool meets an error and takes no more writes.",
-        "S4 S5",
         frozenset({"disk"}),
         (4, 15),
         _disk(Disk.turn_read_only),
@@ -577,7 +544,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "disk pulled out",
         "The disk is gone while the agent runs; its mount point is an empty folder.",
-        "S8 S16",
         frozenset({"disk"}),
         (4, 15),
         _disk(Disk.pull_out),
@@ -588,7 +554,6 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "disk not there at the start",
         "The agent is killed, and comes up before its disk does.",
-        "S16",
         frozenset({"disk", "agent"}),
         (5, 12),
         _start_without_disk,
@@ -606,7 +571,6 @@ AT_CENTRE: Final[Sequence[Fault[Centre]]] = [
     Fault(
         "centre killed",
         "The centre is gone at once, and started again.",
-        "M3 M5",
         frozenset({"centre"}),
         (0.5, 5),
         lambda at: at.keeper.kill(at.program),
@@ -616,7 +580,6 @@ AT_CENTRE: Final[Sequence[Fault[Centre]]] = [
     Fault(
         "centre away",
         "The centre is stopped for an upgrade.",
-        "M2",
         frozenset({"centre"}),
         (10, 30),
         _stop_centre,
@@ -626,18 +589,16 @@ AT_CENTRE: Final[Sequence[Fault[Centre]]] = [
     Fault(
         "centre hangs",
         "The centre takes connections and does not answer.",
-        "N2",
         frozenset({"centre"}),
         (4, 15),
         partial(_signal_centre, signal.SIGSTOP),
         partial(_signal_centre, signal.SIGCONT),
         _LOSES_NOTHING,
     ),
-    Fault("broker killed", "The broker is gone at once.", "M1", frozenset({"broker"}), (0.1, 0.2), _kill_broker),
+    Fault("broker killed", "The broker is gone at once.", frozenset({"broker"}), (0.1, 0.2), _kill_broker),
     Fault(
         "power cut at the centre",
         "The power is gone: the centre and its broker at once, and with them what the disk had not flushed.",
-        "M1 M5",
         frozenset({"centre", "broker", "disk"}),
         (1, 6),
         _lose_power_at_centre,
@@ -648,7 +609,6 @@ AT_CENTRE: Final[Sequence[Fault[Centre]]] = [
     Fault(
         "centre's disk full",
         "Another program takes all the room on the disk of the centre.",
-        "M4",
         frozenset({"disk"}),
         (4, 15),
         _disk(Disk.fill),
