@@ -23,6 +23,8 @@ from central.errors import ArchiveDown, NoRoom, NothingThere, SettingsError
 from central.settings import S3Settings
 
 _FOLDERS_REMEMBERED: Final = 4096
+_WRITE_BYTES: Final = 64 * 1024
+"""For a larger write the kernel looks for as much memory in one piece, which can take longer than the disk does."""
 _WALKED_AT_ONCE: Final = 1000
 _ASIDE: Final = "quarantine/"
 _DRAFTS: Final = "drafts"
@@ -88,14 +90,15 @@ class Archive:
 
     def _place(self, folder: Path, key: str, data: bytes | bytearray) -> None:
         """Written aside, then named, then flushed: obstore does not flush, and leaves its drafts among the objects."""
-        path = folder / key
+        path, whole = folder / key, memoryview(data)
         # What ends in # and a number is in no listing of obstore.
         draft = folder / _DRAFTS / f"{secrets.token_hex(8)}#0"
         for parent in (draft.parent, path.parent):
             parent.mkdir(parents=True, exist_ok=True)
         try:
             with draft.open("xb") as file:
-                file.write(data)
+                for start in range(0, len(data), _WRITE_BYTES):
+                    file.write(whole[start : start + _WRITE_BYTES])
                 file.flush()
                 draft.rename(path)
                 os.fsync(file.fileno())
