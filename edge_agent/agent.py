@@ -102,7 +102,7 @@ class Agent:
     def end(self, cause: LossCause, reason: str) -> None:
         """The agent stops in good order, for the first cause that was given."""
         self._ending = self._ending or Ending(cause, reason)
-        self._crew.stop.set()
+        self._crew.end()
 
     def run(self) -> int:
         """Record, ship and report until the end; 0 after an ordered stop, 1 after a bug.
@@ -288,8 +288,9 @@ class Agent:
         until_ms = self._clock.monotonic_ms() + _DRAIN_S * 1000
         while ship.flows and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
             self._clock.wait(silence, 0.1)
-        silence.set()
+        self._crew.end(silence)
         spool.late.set()
+        bus.stir()
         late = self._crew.join(_SILENCE_S)
         if ending and "bus" not in late:
             asleep = ending.cause is LossCause.POWER

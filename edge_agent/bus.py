@@ -43,7 +43,8 @@ log = logging.getLogger(__name__)
 
 _EVENTS: Final = 200
 _WISHES: Final = 20
-_TURN_S: Final = 1.0
+_TURN_S: Final = 3.0
+"""News come at once; so often it looks whether it is time for a word to keep the connection alive."""
 _HANDSHAKE_S: Final = 3.0
 _FAREWELL_S: Final = 2.0
 _GARBAGE: Final = (OSError, ValueError, LookupError, struct.error, MQTTException)
@@ -211,14 +212,15 @@ class Bus:
         """`body` is what is retained for that group, soon and after each reconnection; from any thread, at once."""
         self._states[group] = body
         self._fresh[group] = body
-        self._stir()
+        self.stir()
 
     def event(self, body: bytes) -> None:
         """The event is told soon, or lost here if the broker stays away; from any thread, at once."""
         self._events.append(body)
-        self._stir()
+        self.stir()
 
-    def _stir(self) -> None:
+    def stir(self) -> None:
+        """Whatever it waits for, it has its next turn at once; from any thread."""
         with suppress(BlockingIOError):  # then enough is waiting to wake it
             self._waker.send(b".")
 

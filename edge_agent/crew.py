@@ -16,8 +16,6 @@ _ALLOWANCE_MS: Final = 60_000
 
 _STEP_MS: Final = 500
 """Turns begin on common half seconds, so that one wake-up of a cold processor serves several threads."""
-_NAP_S: Final = 1.0
-"""Who has long to wait looks so often whether somebody hurries it."""
 
 
 class Job(Protocol):
@@ -37,12 +35,13 @@ class Crew:
         self._clock = clock
         self._threads: list[tuple[threading.Thread, threading.Event]] = []
         self._due_ms: dict[str, int] = {}
-        self._hurried: set[str] = set()
+        self._wakes: dict[str, threading.Event] = {}
         threading.excepthook = self._crash
 
     def hire(self, name: str, job: Job, stop: threading.Event | None = None) -> None:
         """A thread of that name turns `job` from now on, until `stop` (the common one, if not given) is set."""
         stop = stop or self.stop
+        self._wakes[name] = threading.Event()
         self.progress(name)
         # A daemon, so that one that hangs in a system call cannot keep a stopped agent alive.
         thread = threading.Thread(target=self._work, args=(name, job, stop), name=name, daemon=True)
@@ -59,16 +58,21 @@ class Crew:
         due_ms = self._clock.monotonic_ms() + wait_s * 1000
         if wait_s * 1000 > _STEP_MS / 2:
             due_ms = round(due_ms / _STEP_MS) * _STEP_MS
-        while not stop.is_set() and name not in self._hurried:
-            left_s = (due_ms - self._clock.monotonic_ms()) / 1000
-            if left_s <= 0:
+        wake = self._wakes[name]
+        while not stop.is_set() and (left_s := (due_ms - self._clock.monotonic_ms()) / 1000) > 0:
+            if self._clock.wait(wake, left_s):
                 break
-            self._clock.wait(stop, min(_NAP_S, left_s))
-        self._hurried.discard(name)
+        wake.clear()
 
     def hurry(self, *names: str) -> None:
         """Their next turns need not wait any longer."""
-        self._hurried.update(names)
+        for name in names:
+            self._wakes[name].set()
+
+    def end(self, stop: threading.Event | None = None) -> None:
+        """Whoever was hired with `stop` (the common one, if not given) has its last turn."""
+        (stop or self.stop).set()
+        self.hurry(*self._wakes)
 
     def progress(self, name: str, wait_s: float = 0) -> None:
         """The thread got on; it is due again after `wait_s`."""
@@ -91,4 +95,4 @@ class Crew:
         name = what.thread.name if what.thread else "?"
         log.critical("bug in thread %s", name, exc_info=what.exc_value)
         self.crashed = True
-        self.stop.set()
+        self.end()

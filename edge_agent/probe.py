@@ -35,7 +35,8 @@ class WayProbe:
 
     def port(self) -> Reach:
         """Whether the network port has a carrier; a port that is switched off or gone is down."""
-        self._look_up_route()
+        if not self.interface:
+            self._look_up_route()
         if not self.interface:
             return Reach.UNKNOWN
         try:
@@ -55,6 +56,7 @@ class WayProbe:
 
     def centre_ms(self) -> float | None:
         """How long the centre's door took to open, in milliseconds; None when it did not."""
+        self._look_up_route()
         return _connect_ms(self._centre, _DOOR_S)
 
     def _look_up_route(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TURN_S: Final = 2.0
+_TURN_S: Final = 10.0
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _FEW_ITEMS: Final = 16

@@ -21,7 +21,7 @@ def crew() -> Iterator[Crew]:
     hook = threading.excepthook
     crew = Crew(SystemClock())
     yield crew
-    crew.stop.set()
+    crew.end()
     assert not crew.join(5)
     threading.excepthook = hook
 
@@ -68,14 +68,14 @@ def test_a_job_turns_until_it_is_told_to_stop_even_from_a_long_wait(crew: Crew) 
     crew.hire("quick", quick)
     crew.hire("patient", patient)
     until(lambda: quick.turns > 3 and patient.turns == 1, 5, "both work")
-    crew.stop.set()
+    crew.end()
     assert crew.join(5) == []
 
 
 def test_who_hangs_is_not_waited_for_longer_than_patience_lasts(crew: Crew) -> None:
     job = Hangs()
     crew.hire("hangs", job)
-    crew.stop.set()
+    crew.end()
     assert crew.join(0.1) == ["hangs"]
     job.let_go.set()
 
