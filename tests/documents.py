@@ -193,8 +193,8 @@ def _word_list(words: type[StrEnum]) -> Iterator[str]:
 
 _CONTRACT_INTRODUCTION = f"""\
 What crosses the road between an agent and the centre, and nothing else does. The models are in
-[`edge_agent/contract/`](../edge_agent/contract/__init__.py); both ends import that package. The same topics in machine-readable
-form: [asyncapi.json](asyncapi.json). One sample of each message that both ends must read:
+[`edge_agent/contract/`](../edge_agent/contract/__init__.py); both ends import that package. The same topics in
+machine-readable form: [asyncapi.json](asyncapi.json). One sample of each message that both ends must read:
 [`tests/samples/contract`](../tests/samples/contract).
 
 Bodies are flat JSON in UTF-8. Units stand in the names (`_s`, `_ms`, `_bytes`, `_percent`, `_v`, `_a`, `_c`, `_bps`).
