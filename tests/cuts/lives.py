@@ -79,7 +79,7 @@ def _end_with_parent() -> None:
 
 def agent(config: Path, journal: Path) -> None:
     """`edge-agent run`; each promise of its spool is in the journal, in the moment in which it was made."""
-    from edge_agent import __main__, spool
+    from edge_agent import __main__, open_segment, spool
 
     ledger = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -93,7 +93,7 @@ def agent(config: Path, journal: Path) -> None:
 
     spool.Spool.begin_segment = told("begin", spool.Spool.begin_segment, lambda _, __, camera, *___: camera)  # type: ignore[method-assign]
     spool.Spool.add = told("commit", spool.Spool.add, lambda name, *_: name)  # type: ignore[method-assign]
-    spool.OpenSegment.commit = told("commit", spool.OpenSegment.commit, lambda name, *_: name)  # type: ignore[method-assign]
+    open_segment.OpenSegment.commit = told("commit", open_segment.OpenSegment.commit, lambda name, *_: name)  # type: ignore[method-assign]
     sys.argv = ["edge-agent", "run", "--config", str(config)]
     __main__.main()
 

@@ -174,7 +174,7 @@ class Life:
             pass
 
     def waiting(self) -> list[ItemName]:
-        return sorted(name for name, _ in self.spool._line.items())
+        return sorted(name for name, _ in self.spool._stock.line.items())
 
 
 @pytest.fixture

@@ -194,6 +194,8 @@ def test_a_disk_that_is_read_only_still_gives_what_it_has(disk: Disk, memory: Pa
         assert here.said() == ["trouble", "back"]
         assert set(here.waiting()) == {*old, newest}, "sent once more, since nobody could note it"
         assert on_disk(here.directory, "sent") == {str(name) for name in (*old, newest)}
+        lies_bytes = sum(path.stat().st_size for path in (here.directory / "sent").iterdir())
+        assert here.spool.stats().used_bytes == lies_bytes, "what is found again counts once"
 
 
 def test_a_file_system_that_finds_itself_damaged_is_noticed_whatever_it_says(disk: Disk, memory: Path) -> None:

@@ -12,6 +12,7 @@ from edge_agent.contract import ClockQuality, ItemKind, ItemName
 from edge_agent.core.eviction import Alarm, Dropped, Excess, Locks, Span, WhenFull, dropped, full_in_s, plan
 from edge_agent.core.index import Index
 from edge_agent.core.shipping import FRESH_MS, Line, Order, Want
+from edge_agent.core.stock import Stock
 
 
 def item(sequence: int, kind: ItemKind = ItemKind.SEGMENT, camera: str = "north", run: str = "000001test") -> ItemName:
@@ -169,6 +170,74 @@ def test_what_left_the_index_takes_no_room() -> None:
         assert index.pop(item(number)) == number
     assert list(index.items()) == [(item(0), 0), (item(4999), 4999)]
     assert len(index._runs["000001test"]._sizes) < 2100
+
+
+moves = st.sampled_from(["join", "shelve", "deliver", "refuse", "send again", "unshelve", "make room", "lose the disk"])
+
+
+@given(st.lists(st.tuples(moves, st.integers(1, 100)), max_size=60))
+def test_the_stock_counts_right_wherever_things_go(deeds: list[tuple[str, int]]) -> None:
+    stock = Stock(
+        quota_bytes=500, reserve_bytes=0, memory_bytes=150, order=Order.OLDEST, when_full=WhenFull.DROP_OLDEST
+    )
+    waiting: dict[ItemName, int] = {}
+    shelved: dict[ItemName, int] = {}
+    sent: dict[ItemName, int] = {}
+    refused: dict[str, int] = {}
+    lost: list[ItemName] = []
+    for number, (deed, size) in enumerate(deeds):
+        name = next(iter([*waiting, *shelved]), None)
+        if deed in ("join", "shelve"):
+            stock.join(item(number), size, number, shelved=deed == "shelve")
+            (shelved if deed == "shelve" else waiting)[item(number)] = size
+            for doomed in stock.bound_shelf(1 << 30):
+                del shelved[doomed]
+                lost.append(doomed)
+        elif deed in ("deliver", "refuse") and name:
+            on_disk = not stock.is_shelved(name)
+            assert on_disk == (name in waiting)
+            its_size = stock.deliver(name) if deed == "deliver" else stock.leave(name)
+            assert its_size == (waiting if on_disk else shelved).pop(name)
+            if on_disk and deed == "deliver":
+                stock.keep_sent(name, its_size)
+                sent[name] = its_size
+            elif on_disk:
+                stock.put_aside(str(name), its_size)
+                stock.put_aside(str(name), its_size)
+                refused[str(name)] = its_size
+        elif deed == "send again" and sent:
+            name = next(iter(sent))
+            assert stock.drop_sent(name) == sent[name]
+            stock.join_backlog(name, sent[name])
+            waiting[name] = sent.pop(name)
+        elif deed == "unshelve" and shelved:
+            (name,) = stock.shelved(1)
+            stock.unshelve(name)
+            waiting[name] = shelved.pop(name)
+        elif deed == "make room":
+            excess = stock.excess(1 << 30, None, is_denied=False)
+            plan = stock.give_way(excess, is_all_known=True, most=100)
+            assert bool(excess) == bool(plan.sent or plan.quarantined or plan.unsent)
+            for going in plan.sent:
+                del sent[going]
+            for file in plan.quarantined:
+                del refused[file]
+            for going in plan.unsent:
+                del waiting[going]
+            lost += plan.unsent
+            assert not stock.excess(1 << 30, None, is_denied=False)
+        elif deed == "lose the disk":
+            stock.forget_disk()
+            waiting, sent, refused = {}, {}, {}
+        assert len(lost) == stock.stats(None).evicted
+    stats = stock.stats(1 << 30)
+    disk_bytes = sum((*waiting.values(), *sent.values(), *refused.values()))
+    assert stats.used_bytes == disk_bytes + sum(shelved.values())
+    assert stats.free_bytes == max(0, 500 - disk_bytes + sum(sent.values()))
+    assert dict(stock.line.items()) == waiting | shelved
+    assert stats.quarantined == len(refused)
+    assert stock.tell_lost() == lost
+    assert stock.tell_lost() == []
 
 
 def test_the_alarm_is_given_once_until_there_is_much_time_again() -> None:

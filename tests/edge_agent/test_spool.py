@@ -28,7 +28,8 @@ from edge_agent.contract import (
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.shipping import Want
 from edge_agent.errors import SpoolError, SpoolFull
-from edge_agent.spool import OpenSegment, Spool
+from edge_agent.open_segment import OpenSegment
+from edge_agent.spool import Spool
 from edge_agent.torn import rescue
 from tests.fakes import FakeClock
 from tests.rig.parts import require_root
