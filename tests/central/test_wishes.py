@@ -16,7 +16,7 @@ from central.enrolment import enrol
 from central.settings import PaceSettings
 from central.store import StateRow, Store
 from central.wishes import WANTED_MS, Wishes
-from edge_agent.bus import Bus, Door
+from edge_agent.bus import Bus, Door, connect
 from edge_agent.clock import SystemClock
 from edge_agent.contract import (
     MAX_MESSAGE_BYTES,
@@ -28,6 +28,7 @@ from edge_agent.contract import (
     Wish,
     instant,
 )
+from edge_agent.errors import LinkError
 from edge_agent.settings import BrokerSettings
 from tests.central.test_serve import Centre
 from tests.central.world import T, World
@@ -241,6 +242,16 @@ def test_a_grant_is_renewed_before_it_ends_and_follows_the_backlog(world: World)
 # --- the way to the agent ---
 
 
+def lets_in(door: Door) -> bool:
+    """Whether the broker has heard that the site is enrolled."""
+    try:
+        session, _ = connect(door, "early-bird")
+    except LinkError:
+        return False
+    session.close()
+    return True
+
+
 def test_what_a_person_asks_for_reaches_the_agent(tmp_path: Path) -> None:
     """Through the command line, the database, a real centre and a real mosquitto."""
     require_program("mosquitto")
@@ -250,7 +261,9 @@ def test_what_a_person_asks_for_reaches_the_agent(tmp_path: Path) -> None:
         token = centre.enrol("aloha")
         heard: list[Wish] = []
         settings = BrokerSettings(host=bound["broker_host"], port=bound["broker_port"])
-        bus = Bus(Door(settings, "aloha", token), "000001aaaa", SystemClock(), heard.append)
+        door = Door(settings, "aloha", token)
+        until(lambda: lets_in(door), 20, "the broker knows the site")
+        bus = Bus(door, "000001aaaa", SystemClock(), heard.append)
         stop = threading.Event()
 
         def work() -> None:

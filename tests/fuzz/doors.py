@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -64,7 +65,10 @@ class Centre:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fuzz"))
+        # In a thread of its own: the browser tests leave a loop behind in the one that runs the tests.
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fuzz", daemon=True)
+        self._thread.start()
         self.store = Store.open(f"sqlite:///{self._folder / 'central.sqlite'}")
         self.world = World(self.store, self._folder)
         self.world.segment(0)
@@ -87,7 +91,9 @@ class Centre:
     def close(self) -> None:
         """Nothing of it is left."""
         self._ingest.close()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._do(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
         self.store.close()
         shutil.rmtree(self._folder)
@@ -97,6 +103,12 @@ class Centre:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _do(self, deed: Awaitable[None]) -> None:
+        async def done() -> None:
+            await deed
+
+        asyncio.run_coroutine_threadsafe(done(), self._loop).result()
 
     def agent_asks(self, asked: Asked) -> None:
         """Every request gets one answer that an agent can act on, and a receipt is the truth."""
@@ -167,7 +179,7 @@ class Centre:
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
         }
-        self._loop.run_until_complete(app(scope, receive, send))
+        self._do(app(scope, receive, send))
         return _answered(parts)
 
 
