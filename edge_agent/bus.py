@@ -51,6 +51,8 @@ _GARBAGE: Final = (OSError, ValueError, LookupError, struct.error, MQTTException
 """What paho raises at a broker that is gone, or that is none."""
 VERSIONS: Final = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 """Tried in this order; the one that worked is kept for the life of the agent."""
+_AHEAD_MS: Final = 60_000
+"""Clocks that differ by less are both right enough."""
 _BAD_VERSION: Final = 0x84
 _BAD_CREDENTIALS: Final = frozenset({0x86, 0x87, 0x8A})
 
@@ -285,7 +287,8 @@ class Bus:
             return
         known = self._wish
         # One from a moment that has not come yet was a wrong clock's, theirs or ours; it must not be the last word.
-        if known is None or (wish != known and wish.at >= min(known.at, instant(self._clock.now_ms()))):
+        latest = instant(self._clock.now_ms() + _AHEAD_MS)
+        if known is None or (wish != known and (wish.at >= known.at or known.at > latest)):
             self._wish = wish
             self._on_wish(wish)
 
