@@ -92,7 +92,7 @@ class PowerDisk:
             self.image.touch(0o600)
             os.truncate(self.image, self._size_mib << 20)
             at_once = "lazy_itable_init=0,lazy_journal_init=0"
-            _run("mkfs.ext4", "-q", "-F", "-b", str(_BLOCK), "-m", "0", "-E", at_once, self.image)
+            run("mkfs.ext4", "-q", "-F", "-b", str(_BLOCK), "-m", "0", "-E", at_once, self.image)
         with (self.folder / "disk.log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.rig.power_disk", self.folder],
@@ -132,8 +132,8 @@ class PowerDisk:
 
     def mount(self) -> Path:
         """The file system is there, its journal replayed; DiskError when the disk holds none any more."""
-        device = _run("losetup", "--find", "--show", _device_file(self.folder))
-        _run("mount", "-t", "ext4", "-o", "errors=remount-ro", device, self.mount_point)
+        device = run("losetup", "--find", "--show", _device_file(self.folder))
+        run("mount", "-t", "ext4", "-o", "errors=remount-ro", device, self.mount_point)
         return self.mount_point
 
     def unmount(self) -> None:
@@ -242,10 +242,10 @@ def _detach(folder: Path) -> None:
             continue
         if time.monotonic() > deadline:
             held = ", ".join(_holders(mount_point)) or "somebody"
-            _run("umount", "--lazy", mount_point)
+            run("umount", "--lazy", mount_point)
         time.sleep(0.01)
     for loop in _loops(folder):
-        _run("losetup", "--detach", loop)
+        run("losetup", "--detach", loop)
     if held:
         raise DiskError(f"{mount_point} is held by {held}")
     until(lambda: not list(_loops(folder)), _PATIENCE_S, "the loop device is free", every_s=0.005)
@@ -256,7 +256,7 @@ def _take_down(folder: Path) -> None:
         _detach(folder)
     finally:
         if (folder / "mount").exists():
-            _run("chattr", "-i", folder / "mount")
+            run("chattr", "-i", folder / "mount")
 
 
 def _holders(mount_point: str) -> list[str]:
@@ -271,13 +271,13 @@ def _holders(mount_point: str) -> list[str]:
     return found
 
 
-def _run(*command: str | Path) -> str:
+def run(*command: str | Path, accept: int = 0) -> str:
+    """What a program of the system's own says, also one that is on no plain user's path; DiskError when it fails."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    done = subprocess.run(
-        [shutil.which(command[0], path=path) or command[0], *command[1:]], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise DiskError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+    found = shutil.which(command[0], path=path) or command[0]
+    done = subprocess.run([found, *command[1:]], capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode not in (0, accept):
+        raise DiskError(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stderr} {done.stdout}")
     return done.stdout.strip()
 
 
@@ -461,11 +461,11 @@ def _serve(folder: Path) -> None:
 
     # From here on there is something to take down, and whoever asked for it may be gone already.
     (folder / "mount").mkdir(exist_ok=True)
-    _run("chattr", "+i", folder / "mount")
+    run("chattr", "+i", folder / "mount")
     # Whoever enters a network namespace takes a copy of all mounts along, and would hold the disk for ever. Beneath a
     # shared mount the copies follow: what we mount appears there, too, and what we unmount is gone.
-    _run("mount", "--bind", folder, folder)
-    _run("mount", "--make-shared", folder)
+    run("mount", "--bind", folder, folder)
+    run("mount", "--make-shared", folder)
     threading.Thread(target=listen, daemon=True).start()
     mfusepy.FUSE(Files(), str(fuse), foreground=True, direct_io=True)
 

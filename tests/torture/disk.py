@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.rig.power_disk import DiskError, PowerDisk
+from tests.rig.power_disk import DiskError, PowerDisk, run
 
 _BITES_BYTES: Final = (1024**2, 4096)
 
@@ -54,8 +54,8 @@ class Disk(PowerDisk):
         """The disk is gone, and its mount point is an empty folder that anybody may write to."""
         self.dead()
         self.turn_read_only()  # or what was not written yet would be, when it is back
-        self._run("umount", "--lazy", self.mount_point)
-        self._run("chattr", "-i", self.mount_point)
+        run("umount", "--lazy", self.mount_point)
+        run("chattr", "-i", self.mount_point)
 
     @property
     def strays(self) -> list[Path]:
@@ -65,19 +65,19 @@ class Disk(PowerDisk):
     def plug_in(self) -> None:
         """There is power, nothing is broken, and a file system is mounted: the old one, checked, or a new one."""
         while self.mount_point.is_mount():
-            self._run("umount", "--lazy", self.mount_point)
-        self._run("chattr", "+i", self.mount_point)
+            run("umount", "--lazy", self.mount_point)
+        run("chattr", "+i", self.mount_point)
         for loop in self._loops():
             # Whoever holds on to the ruin keeps its device; nothing of it may reach the disk once that is in use again.
             with contextlib.suppress(OSError), open(loop, "rb") as device:  # noqa: PTH123 - to flush, not to read
                 os.fsync(device.fileno())
-            self._run("losetup", "--detach", loop)
+            run("losetup", "--detach", loop)
         self._ask("power_on")
         try:
-            self._run("e2fsck", "-f", "-y", self._device, accept=1)
+            run("e2fsck", "-f", "-y", self._device, accept=1)
             self.mount()
         except DiskError:  # only a disk that lied comes to this
-            self._run("mkfs.ext4", "-q", "-F", "-m", "0", self._device)
+            run("mkfs.ext4", "-q", "-F", "-m", "0", self._device)
             self.mount()
 
     @property
@@ -85,10 +85,4 @@ class Disk(PowerDisk):
         return self.folder / "fuse" / "disk"
 
     def _loops(self) -> list[str]:
-        return self._run("losetup", "-n", "-O", "NAME", "-j", self._device).split()
-
-    def _run(self, *command: str | Path, accept: int = 0) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-        if done.returncode not in (0, accept):
-            raise DiskError(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stderr} {done.stdout}")
-        return done.stdout
+        return run("losetup", "-n", "-O", "NAME", "-j", self._device).split()
