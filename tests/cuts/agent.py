@@ -156,11 +156,7 @@ class _Ordeal:
                 self._back_s.append(round(time.monotonic() - started_s, 3))
         if not early:
             disk.arm(dice.randint(1, _WRITES), seed)
-        cut = disk.await_cut(_LIFE_S)
-        if cut is None:
-            disk.cut(seed)
-            cut = disk.tally.cut
-        assert cut is not None
+        cut = disk.lose_power(_LIFE_S, seed)
         life.end()
         begun_s = self._promises(journal, number, cut.at_s)
         self._lived.append(_Lived(begun_s, cut))

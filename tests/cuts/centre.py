@@ -277,11 +277,7 @@ class _Ordeal:
             self._back_s.append(round(time.monotonic() - started_s, 3))
         if not early:
             disk.arm(dice.randint(1, _WRITES), seed)
-        cut = disk.await_cut(_LIFE_S)
-        if cut is None:
-            disk.cut(seed)
-            cut = disk.tally.cut
-        assert cut is not None
+        cut = disk.lose_power(_LIFE_S, seed)
         life.end()
         self._early += len(self._receipts()) == before
         self._cuts.append(cut)

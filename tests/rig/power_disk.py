@@ -197,6 +197,15 @@ class PowerDisk:
             time.sleep(0.005)
         return cut
 
+    def lose_power(self, seconds: float, seed: int) -> Cut:
+        """The cut that was armed, or one just now when it does not come within so many seconds."""
+        cut = self.await_cut(seconds)
+        if cut is None:
+            self.cut(seed)
+            cut = self.tally.cut
+        assert cut is not None
+        return cut
+
     def _ask(self, word: str, *numbers: int) -> dict[str, Any]:
         with self._lock:
             assert self._process is not None
