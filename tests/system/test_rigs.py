@@ -210,7 +210,8 @@ def test_program_that_starts_another_leaves_nobody(tmp_path: Path) -> None:
     script = f"trap '' TERM; (exec -a {marker} sleep 1000) & echo up; exec sleep 1000"
     with Program("stubborn", ["bash", "-c", script], tmp_path / "log") as program:
         program.start()
-        program.until(lambda: left_behind(marker), 5, "it runs")
+        program.until(lambda: "up" in (tmp_path / "log").read_text(), 5, "it runs")  # and heeds no SIGTERM any more
+        assert left_behind(marker)
         with pytest.raises(LateError, match="stubborn still runs"):
             program.stop(seconds=0.2)
         program.kill()
