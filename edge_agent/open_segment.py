@@ -44,11 +44,10 @@ class Writing:
         self._saved: set[str] = set()
 
     def begin(self, place: Place, file: str) -> OpenSegment:
-        """An empty segment file that survives a power cut from now on."""
+        """An empty segment file; from its first sync on it survives a power cut."""
         path = place.path(WRITING, file)
         with self._spool.storing(place, f"cannot begin {path.name}"):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            sync_directory(path.parent)
         self._open.add(path.name)
         return OpenSegment(self._spool, self, place, path, fd)
 
@@ -105,7 +104,7 @@ class OpenSegment:
         self._place, self._path = place, path
         self._fd = fd
         self._hash = hashlib.sha256()
-        self._doubtful = self._is_saved = False
+        self._is_named = self._doubtful = self._is_saved = False
         self._committed = path
         self.size_bytes = 0
 
@@ -125,6 +124,9 @@ class OpenSegment:
         """What was written survives a power cut."""
         with self._checked(f"cannot sync {self._path.name}"):
             os.fdatasync(self._fd)
+            if not self._is_named:
+                sync_directory(self._path.parent)
+                self._is_named = True
 
     def commit(self, duration_ms: int, facts: SegmentFacts) -> ItemName:
         """The segment is complete, durable and in the line, `facts` in its last box."""

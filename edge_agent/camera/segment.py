@@ -63,8 +63,7 @@ class Segment:
             self._sound_last = -1
         self._container.start_encoding()
         self.init_bytes = sink.size_bytes
-        sink.write(draft)
-        sink.sync()
+        sink.write(draft)  # of no use without a fragment, so that it is synced with the first
         self._synced_bytes = sink.size_bytes
 
     def add(self, packet: Packet[Any]) -> bool:

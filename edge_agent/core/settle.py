@@ -20,7 +20,7 @@ class Settled(Generic[T]):
     def see(self, value: T, now_ms: int, hold_ms: int) -> Self:
         """What to believe after seeing `value`: another one only once it was all that was seen for `hold_ms`."""
         if value == self.value:
-            return replace(self, doubt=None)
+            return self if self.doubt is None else replace(self, doubt=None)
         since_ms = self.doubt_ms if value == self.doubt else now_ms
         if now_ms - since_ms < hold_ms:
             return replace(self, doubt=value, doubt_ms=since_ms)

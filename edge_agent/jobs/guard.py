@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVERY_S = 0.5
+_SHOW_MS = 2000
+"""What has not changed is shown again after so long."""
 _GAUGE_ERROR_PERCENT = 1
 _VOLTAGE_ERROR_PERCENT = 5
 
@@ -67,6 +69,8 @@ class Guard:
         self._rule = energy.StopRule(settings.stop_percent, settings.stop_voltage_v)
         self._supply = Settled(Supply.UNKNOWN, clock.monotonic_ms())
         self._discharge = Discharge()
+        self._shown: tuple[PowerReading, str, Settled[Supply]] | None = None
+        self._shown_ms = 0
         self._asked = 0
         self._detail = ""
 
@@ -85,7 +89,10 @@ class Guard:
                 EventData(run=self._run, before=before.value, after=self._supply.value, detail=detail),
             )
         self._watch_discharge(reading, monotonic_ms)
-        self._show(self._state(reading, detail, monotonic_ms))
+        told = reading, detail, self._supply
+        if told != self._shown or monotonic_ms - self._shown_ms >= _SHOW_MS:
+            self._shown, self._shown_ms = told, monotonic_ms
+            self._show(self._state(reading, detail, monotonic_ms))
         self._asked = energy.count(self._asked, self._supply.value, reading, self._rule)
         if energy.must_stop(self._asked):
             self._stop(f"battery at {_told(reading)}")
