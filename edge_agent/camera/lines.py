@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 """Host and port."""
 
-_LITTLE = 0.15
-"""Of what was fetched in the last two fragments, of which one may be short: the next picture is on its way, no more."""
-
-
 class Line:
     """Our own handle on a connection that libav reads from."""
 
@@ -61,12 +57,12 @@ class Line:
         if self._stalled:
             raise TimeoutError
 
-    def is_behind(self) -> bool:
-        """Whether more than a little has come that was not fetched yet; to be asked once in each fragment."""
+    def behind(self) -> float:
+        """How much has come that was not fetched yet, as a part of what was since the time before last."""
         fetched_bytes = sum(self._fetched_bytes)
         self._fetched_bytes = self._fetched_bytes[1], 0
         waiting_bytes = int.from_bytes(fcntl.ioctl(self._socket, termios.FIONREAD, bytes(4)), sys.byteorder)
-        return waiting_bytes > _LITTLE * fetched_bytes
+        return waiting_bytes / fetched_bytes if fetched_bytes else 1.0
 
     def watch(self) -> None:
         """Hang up if nothing has come for too long."""

@@ -22,6 +22,8 @@ _PORT: Final = 554
 OPEN_S: Final = 8.0
 """Longest silence of a camera while the session is set up."""
 
+_LITTLE: Final = 0.15
+"""Of what was fetched for the last two fragments, of which one may be short: a few pictures of the next."""
 _FIRST_REST_S: Final = 0.05
 """Rests grow from here, because the kernel's socket buffer grows with what is fetched from it."""
 
@@ -32,14 +34,18 @@ class Rest:
     What is in the socket is lost with the power, so it must not fill up, however slow disk and processor are.
     """
 
-    def __init__(self, clock: Clock, stop: Event, is_behind: Callable[[], bool]) -> None:
-        self._clock, self._stop, self._is_behind = clock, stop, is_behind
+    def __init__(self, clock: Clock, stop: Event, behind: Callable[[], float]) -> None:
+        self._clock, self._stop, self._behind = clock, stop, behind
         self._rest_s = _FIRST_REST_S
 
     def take(self, seconds: float) -> None:
-        """Wait for up to `seconds`, unless the pictures are ahead of us or the agent stops."""
-        if not self._is_behind():
-            self._clock.wait(self._stop, min(seconds, self._rest_s))
+        """Wait until the pictures of the next `seconds` have come, unless they are ahead of us or the agent stops.
+
+        To be called once in each fragment, which lasts about as long.
+        """
+        behind = self._behind()
+        if behind <= _LITTLE:
+            self._clock.wait(self._stop, min(seconds * (1 - 2 * behind), self._rest_s))
             self._rest_s = min(seconds, 2 * self._rest_s)
 
 
@@ -77,7 +83,7 @@ def open_rtsp(
                 clock,
                 sound=sound,
                 demux=lambda streams: line.listen(container.demux(*streams)),
-                rest=Rest(clock, stop, line.is_behind).take,
+                rest=Rest(clock, stop, line.behind).take,
                 on_close=partial(lines.hang_up, line),
             )
         container.close()

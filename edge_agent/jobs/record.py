@@ -196,7 +196,7 @@ class Record:
     def _roll(self, source: _Source) -> None:
         clock, stop, video, tick_ms = self._clock, self._stop, source.video_index, source.tick_ms
         segment_ms = self._settings.segment_s * 1000 - source.frame_ms / 2
-        # The pictures of the open fragment may as well wait in the socket: until it is whole, they are not safe anyway.
+        # The pictures of a fragment may as well wait in the socket: until the first of the next comes, it is not whole.
         rest_s = self._settings.fragment_s + source.frame_ms / 1000
         seen_ms = beat_ms = clock.monotonic_ms()
         for packet in source.packets():
