@@ -34,6 +34,22 @@ PACES: Final = {
 """By group; a camera's group is `camera`."""
 
 
+class News:
+    """Whether what is looked at often has changed since it was last told, or that is `again_ms` ago."""
+
+    def __init__(self, again_ms: int) -> None:
+        self._again_ms = again_ms
+        self._told: object = None
+        self._told_ms = 0
+
+    def has(self, fact: object, now_ms: int) -> bool:
+        """Whether to tell `fact` at `now_ms` (monotonic); where so, it counts as told."""
+        if fact == self._told and now_ms - self._told_ms < self._again_ms:
+            return False
+        self._told, self._told_ms = fact, now_ms
+        return True
+
+
 def words(message: Message) -> tuple[object, ...]:
     """What a person would call news: all of a message but its quantities and its times."""
     return tuple(

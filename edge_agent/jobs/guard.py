@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge_agent.contract import EventData, EventType, Power, Supply, instant
 from edge_agent.core import energy, supply
 from edge_agent.core.battery import Discharge, charge_percent
+from edge_agent.core.report import News
 from edge_agent.core.settle import Settled
 from edge_agent.errors import PowerError
 
@@ -69,8 +70,7 @@ class Guard:
         self._rule = energy.StopRule(settings.stop_percent, settings.stop_voltage_v)
         self._supply = Settled(Supply.UNKNOWN, clock.monotonic_ms())
         self._discharge = Discharge()
-        self._shown: tuple[PowerReading, str, Settled[Supply]] | None = None
-        self._shown_ms = 0
+        self._news = News(_SHOW_MS)
         self._asked = 0
         self._detail = ""
 
@@ -89,9 +89,7 @@ class Guard:
                 EventData(run=self._run, before=before.value, after=self._supply.value, detail=detail),
             )
         self._watch_discharge(reading, monotonic_ms)
-        told = reading, detail, self._supply
-        if told != self._shown or monotonic_ms - self._shown_ms >= _SHOW_MS:
-            self._shown, self._shown_ms = told, monotonic_ms
+        if self._news.has((reading, detail, self._supply), monotonic_ms):
             self._show(self._state(reading, detail, monotonic_ms))
         self._asked = energy.count(self._asked, self._supply.value, reading, self._rule)
         if energy.must_stop(self._asked):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.contract import EventData, EventType, Link, LinkPart, Reach, instant
 from edge_agent.core.link import judge, unknown
+from edge_agent.core.report import News
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from edge_agent.clock import Clock
 
 _PORT_S = 0.5
+_SHOW_MS = 5000
+"""What has not changed is shown again after so long, with what the way takes by then."""
 
 
 class Way(Protocol):
@@ -72,6 +75,7 @@ class Probe:
         self._way, self._look, self._broker = way, look, broker
         self._show, self._announce, self._run, self._clock = show, announce, run, clock
         self._view = unknown(clock.monotonic_ms())
+        self._news = News(_SHOW_MS)
 
     def run_once(self) -> float:
         """One look at the port, and the word on the whole."""
@@ -88,18 +92,20 @@ class Probe:
             self._announce(
                 EventType.LINK_CHANGED, EventData(run=self._run, before=before.broken, after=self._view.broken)
             )
-        believed = {part.value: held.value for part, held in self._view.parts.items()}
-        self._show(
-            Link(
-                broken=self._view.broken,
-                port=believed["port"],
-                uplink=believed["uplink"],
-                centre=believed["centre"],
-                broker=believed["broker"],
-                interface=self._way.interface,
-                rtt_ms=rtt_ms,
-                since=instant(now_ms - (monotonic_ms - self._view.since_ms)),
-                at=instant(now_ms),
-            )
-        )
+        if self._news.has((self._view.parts, self._way.interface), monotonic_ms):
+            self._show(self._state(rtt_ms, now_ms, monotonic_ms))
         return _PORT_S
+
+    def _state(self, rtt_ms: float | None, now_ms: int, monotonic_ms: int) -> Link:
+        believed = {part.value: held.value for part, held in self._view.parts.items()}
+        return Link(
+            broken=self._view.broken,
+            port=believed["port"],
+            uplink=believed["uplink"],
+            centre=believed["centre"],
+            broker=believed["broker"],
+            interface=self._way.interface,
+            rtt_ms=rtt_ms,
+            since=instant(now_ms - (monotonic_ms - self._view.since_ms)),
+            at=instant(now_ms),
+        )
