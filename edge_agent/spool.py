@@ -129,7 +129,7 @@ class Spool:
     # --- what the recorder needs ---
 
     def begin_segment(self, camera: str, start_ms: int, clock: ClockQuality) -> OpenSegment:
-        """An empty segment file, which survives a power cut from its first sync on; SpoolFull when no room can be made for it."""
+        """An empty segment file, safe against a power cut from its first sync on; SpoolFull when there is no room."""
         label = f"segment_{camera}_{start_ms}_{clock}.part"
         if disk := self._usable():
             try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Address = tuple[str, int]
 """Host and port."""
 
+
 class Line:
     """Our own handle on a connection that libav reads from."""
 

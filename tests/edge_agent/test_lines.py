@@ -65,7 +65,10 @@ def wire() -> Iterator[Wire]:
 
 
 def test_nobody_rests_while_pictures_wait(wire: Wire) -> None:
-    """What has gathered is fetched first, however slow disk and processor are; then rests become longer, and shorter by what has come already."""
+    """What has gathered is fetched first, however slow disk and processor are; then rests become longer.
+
+    They are shorter by what has come already.
+    """
     rest = Rest(wire.clock, threading.Event(), wire.line.behind)
     pictures = wire.listen()
 
@@ -73,7 +76,15 @@ def test_nobody_rests_while_pictures_wait(wire: Wire) -> None:
         for _ in range(count):
             next(pictures)
 
-    for comes, fetched, rests in ((100, 100, 1), (100, 0, 0), (0, 50, 0), (0, 50, 1), (100, 90, 1), (0, 10, 1), (100, 90, 1)):
+    for comes, fetched, rests in (
+        (100, 100, 1),
+        (100, 0, 0),
+        (0, 50, 0),
+        (0, 50, 1),
+        (100, 90, 1),
+        (0, 10, 1),
+        (100, 90, 1),
+    ):
         wire.far.sendall(bytes(comes))
         fetch(fetched)
         before = len(wire.clock.waited_s)
