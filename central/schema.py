@@ -85,6 +85,26 @@ runs = Table(
     Index("runs_boot", "site", "boot"),
 )
 
+# The runs that recorded with a clock that nobody vouched for, until one of their boot is proven.
+adrift = Table(
+    "adrift",
+    metadata,
+    Column("site", String(32), nullable=False),
+    Column("run", String(10), nullable=False),
+    # Its first and last moment by the monotonic clock.
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    # How far the time of day is from that clock: by its labels, by its arrival at most, and as it is shown.
+    Column("said_ms", BigInteger, nullable=False),
+    Column("arrived_ms", BigInteger, nullable=False),
+    Column("placed_ms", BigInteger),
+    Column("error_ms", BigInteger),
+    # Between which moments all of it lies; null where it is not placed, and where nothing is known before it.
+    Column("after_ms", BigInteger),
+    Column("before_ms", BigInteger),
+    PrimaryKeyConstraint("site", "run"),
+)
+
 events = Table(
     "events",
     metadata,

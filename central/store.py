@@ -28,12 +28,12 @@ from sqlalchemy.exc import (
 )
 
 from central import telemetry
-from central.core.dating import Dating
+from central.core.dating import Dating, Loose, Sure
 from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
 from central.core.wishing import WishKind, WishRow
 from central.dating import RunClock, bring_to_date, learn
 from central.errors import SettingsError, StoreDown
-from central.schema import events, items, sites, states, wishes
+from central.schema import adrift, events, items, sites, states, wishes
 from central.telemetry import Point, SampleRow
 from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
@@ -108,6 +108,21 @@ class ItemRow:
             return None
         return RunClock(self.site, self.run, offset_ms=self.start_ms - self.monotonic_ms)
 
+    @property
+    def loose(self) -> Loose | None:
+        """What it tells of a run that may be adrift."""
+        if self.monotonic_ms is None or self.clock != ClockQuality.UNSYNCED:
+            return None
+        end_ms, said_ms = self.monotonic_ms + self.duration_ms, self.start_ms - self.monotonic_ms
+        return Loose(self.site, self.run, self.monotonic_ms, end_ms, said_ms, self.stored_ms - end_ms)
+
+    @property
+    def sure(self) -> Sure | None:
+        """Between which moments others of its site cannot be."""
+        if self.monotonic_ms is None or self.clock == ClockQuality.UNSYNCED:
+            return None
+        return Sure(self.site, self.run, self.start_ms, self.start_ms + self.duration_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
@@ -157,6 +172,14 @@ class EventRow:
         if proves and self.monotonic_ms is not None:
             return RunClock(self.site, self.run, self.boot, self.time_ms - self.monotonic_ms)
         return RunClock(self.site, self.run, self.boot) if self.boot else None
+
+    @property
+    def loose(self) -> Loose | None:
+        """What it tells of a run that may be adrift."""
+        at_ms = self.monotonic_ms
+        if at_ms is None or self.clock != ClockQuality.UNSYNCED:
+            return None
+        return Loose(self.site, self.run, at_ms, at_ms, self.time_ms - at_ms, self.received_ms - at_ms)
 
 
 def _until_ms(event: Event) -> int | None:
@@ -388,9 +411,8 @@ class Store:
 
         Where nobody vouched for the time of a neighbour, also with the next one whose time is sure.
         """
-        of_camera = sa.select(*_footage_columns()).where(
-            items.c.site == site, items.c.camera == camera, items.c.kind == "segment"
-        )
+        of_camera = sa.select(*_footage_columns()).select_from(items.outerjoin(adrift, _ADRIFT))
+        of_camera = of_camera.where(items.c.site == site, items.c.camera == camera, items.c.kind == "segment")
         if not also_lost:
             of_camera = of_camera.where(items.c.lost_ms.is_(None))
         start = items.c.start_ms
@@ -434,7 +456,9 @@ class Store:
             for row in (*rows, *with_samples)
             if row.run is not None and row.monotonic_ms is not None and row.clock != ClockQuality.SYNCED
         }
-        bring_to_date(connection, news, undated)
+        loose = [one for row in (*rows, *with_samples) if (one := row.loose)]
+        sure = [span for row in rows if isinstance(row, ItemRow) and (span := row.sure)]
+        bring_to_date(connection, self._insert, news, undated, loose, sure)
 
     def events(self, site: str | None, limit: int, before: int | None = None) -> list[tuple[int, EventRow]]:
         """The events that came last, newest first, with their numbers; those below `before` if given."""
@@ -586,13 +610,21 @@ def _item_columns() -> list[sa.Column[Any]]:
     return [column for column in items.c if column.name != "id"]
 
 
+_ADRIFT: Final = sa.and_(adrift.c.site == items.c.site, adrift.c.run == items.c.run)
+
+
 def _footage_columns() -> list[sa.Column[Any]]:
     return [
-        items.c[name]
-        for name in (
-            *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
-            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms", "clock", "label_ms"),
-        )
+        *(
+            items.c[name]
+            for name in (
+                *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes"),
+                *("media_bytes", "gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms"),
+                *("clock", "label_ms"),
+            )
+        ),
+        adrift.c.placed_ms,
+        adrift.c.error_ms,
     ]
 
 
@@ -613,10 +645,13 @@ def _neighbours(
 def _footage(row: sa.RowMapping) -> Footage:
     values = dict(row)
     cause, holes, lost_ms = values.pop("gap_cause"), values.pop("holes"), values.pop("lost_ms")
-    dating = Dating.of(values.pop("clock"), values["start_ms"], values.pop("label_ms"))
+    placed_ms, error_ms = values.pop("placed_ms"), values.pop("error_ms")
+    clock, label_ms = values.pop("clock"), values.pop("label_ms")
+    dating = Dating.of(clock, values["start_ms"], label_ms, adrift=placed_ms is not None)
     return Footage(
         **values,
         dating=dating,
+        error_ms=error_ms if dating is Dating.BOUNDED else None,
         gap_cause=LossCause(cause) if cause else None,
         holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
         lost=lost_ms is not None,
