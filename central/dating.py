@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from central.core.dating import Adrift, Loose, Sure, bounds, proven_offset, true_ms
-from central.schema import UNDATED, adrift, events, items, runs, samples
+from central.core.dating import STEP_MS, Adrift, Bounds, Loose, Sure, bounds, proven_offset, true_ms
+from central.schema import PLACED, UNDATED, adrift, events, items, runs, samples
 from edge_agent.contract import ClockQuality, EventType, run_counter
 
 _LOCK: Final = 7_467_727
@@ -110,16 +110,10 @@ def _moored(connection: sa.Connection, site: str, run: str) -> bool:
 def _cast_off(connection: sa.Connection, insert: Callable[[sa.Table], Any], loose: Iterable[Loose]) -> None:
     """What nothing has proven is known to be adrift, from its first moment to its last."""
     rows: dict[tuple[str, str], Loose] = {}
-    for one in loose:
+    for one in sorted(loose, key=lambda one: one.last_ms):
         other = rows.get((one.site, one.run), one)
-        rows[one.site, one.run] = Loose(
-            one.site,
-            one.run,
-            min(one.first_ms, other.first_ms),
-            max(one.last_ms, other.last_ms),
-            other.said_ms,
-            min(one.arrived_ms, other.arrived_ms),
-        )
+        first_ms, arrived_ms = min(one.first_ms, other.first_ms), min(one.arrived_ms, other.arrived_ms)
+        rows[one.site, one.run] = one._replace(first_ms=first_ms, arrived_ms=arrived_ms)
     if not rows:
         return
     statement = insert(adrift)
@@ -127,6 +121,11 @@ def _cast_off(connection: sa.Connection, insert: Callable[[sa.Table], Any], loos
     widened = {
         "first_ms": sa.case((more.first_ms < there.first_ms, more.first_ms), else_=there.first_ms),
         "last_ms": sa.case((more.last_ms > there.last_ms, more.last_ms), else_=there.last_ms),
+        # Clocks get better in the course of a run; but no label is to the millisecond.
+        "said_ms": sa.case(
+            (sa.and_(more.last_ms > there.last_ms, sa.func.abs(more.said_ms - there.said_ms) > STEP_MS), more.said_ms),
+            else_=there.said_ms,
+        ),
         "arrived_ms": sa.case((more.arrived_ms < there.arrived_ms, more.arrived_ms), else_=there.arrived_ms),
     }
     statement = statement.on_conflict_do_update(index_elements=["site", "run"], set_=widened)
@@ -139,7 +138,7 @@ def _tightened(connection: sa.Connection, sure: Iterable[Sure]) -> set[str]:
     if not spans:
         return set()
     columns = adrift.c.site, adrift.c.run, adrift.c.after_ms, adrift.c.before_ms
-    query = sa.select(*columns).where(adrift.c.site.in_({span.site for span in spans}), adrift.c.placed_ms.is_not(None))
+    query = sa.select(*columns).where(adrift.c.site.in_({span.site for span in spans}))
     return {
         site
         for site, run, after_ms, before_ms in connection.execute(query)
@@ -147,7 +146,7 @@ def _tightened(connection: sa.Connection, sure: Iterable[Sure]) -> set[str]:
         if span.site == site
         and (
             (span.run < run and (after_ms is None or span.end_ms > after_ms))
-            or (span.run > run and (before_ms is None or span.start_ms < before_ms))
+            or (span.run > run and before_ms is not None and span.start_ms < before_ms)
         )
     }
 
@@ -158,7 +157,8 @@ def _place(connection: sa.Connection, site: str) -> None:
     loose = {row["run"]: row for row in connection.execute(query).mappings()}
     if not loose:
         return
-    clocks = {clock.run: clock for clock in (RunClock(**row) for row in _of(connection, runs, site))}
+    told = connection.execute(sa.select(runs).where(runs.c.site == site)).mappings()
+    clocks = {row["run"]: RunClock(**row) for row in told}
     proven = {clock.boot for clock in clocks.values() if clock.boot and clock.offset_ms is not None}
     numbers = Counter(run_counter(run) for run in clocks.keys() | loose.keys())
     before: str | None = None
@@ -167,7 +167,7 @@ def _place(connection: sa.Connection, site: str) -> None:
         if run_counter(run) == 0 or numbers[run_counter(run)] > 1:
             # A life without a disk, or after it was replaced: where it is in the order is not known.
             if run in loose:
-                _put(connection, loose[run], None)
+                _put(connection, loose[run], {})
             continue
         clock = clocks.get(run, RunClock(site, run))
         if clock.offset_ms is not None or clock.boot in proven:
@@ -180,10 +180,6 @@ def _place(connection: sa.Connection, site: str) -> None:
             else:
                 between.append([run])
     _settle(connection, site, before, between, None, loose)
-
-
-def _of(connection: sa.Connection, table: sa.Table, site: str) -> Iterable[sa.RowMapping]:
-    return connection.execute(sa.select(table).where(table.c.site == site)).mappings()
 
 
 def _settle(
@@ -214,23 +210,28 @@ def _settle(
     began_ms = _edge(connection, site, after, first=True) if after else None
     found = bounds(ended_ms, boots, began_ms)
     for number, (mates, boot) in enumerate(zip(between, boots, strict=True)):
+        place = _columns(boot, found[number]) if found else {}
         for run in mates:
-            if not found or (found[number].earliest_ms is None and found[number].placed_ms == boot.said_ms):
-                _put(connection, loose[run], None)
-                continue
-            where = found[number]
-            after_ms = None if where.earliest_ms is None else where.earliest_ms + boot.first_ms
-            place = {"placed_ms": where.placed_ms, "error_ms": where.error_ms}
-            _put(connection, loose[run], place | {"after_ms": after_ms, "before_ms": where.latest_ms + boot.last_ms})
+            _put(connection, loose[run], place)
 
 
-def _put(connection: sa.Connection, row: sa.RowMapping, place: dict[str, int | None] | None) -> None:
+def _columns(boot: Adrift, where: Bounds) -> dict[str, int]:
+    """What the table says of a boot; a label that nothing before it bounds, and nothing contradicts, is left alone."""
+    columns = {"before_ms": where.latest_ms + boot.last_ms}
+    if where.earliest_ms is not None and where.error_ms is not None:
+        columns |= {"after_ms": where.earliest_ms + boot.first_ms, "error_ms": where.error_ms}
+    if where.earliest_ms is not None or where.placed_ms != boot.said_ms:
+        columns |= {"placed_ms": where.placed_ms}
+    return columns
+
+
+def _put(connection: sa.Connection, row: sa.RowMapping, place: dict[str, int]) -> None:
     """The run is in that place, or where its labels say."""
-    place = place or dict.fromkeys(("placed_ms", "error_ms", "after_ms", "before_ms"))
-    if any(row[name] != value for name, value in place.items()):
+    values = {name: place.get(name) for name in ("placed_ms", "error_ms", "after_ms", "before_ms")}
+    if any(row[name] != value for name, value in values.items()):
         mine = adrift.c.site == row["site"], adrift.c.run == row["run"]
-        connection.execute(sa.update(adrift).where(*mine).values(place))
-    placed_ms = place["placed_ms"]
+        connection.execute(sa.update(adrift).where(*mine).values(values))
+    placed_ms = values["placed_ms"]
     if placed_ms is not None:
         again = row["placed_ms"] not in (None, placed_ms)
         _date(connection, row["site"], row["run"], placed_ms, again=again, unsynced=True)
@@ -267,17 +268,16 @@ def _date(
 ) -> None:
     """The rows of the run that wait for it are dated, or only the `unsynced`; `again` those too that were placed."""
     for table, time in _TIMES:
-        mine = [table.c.site == site, table.c.run == run]
-        waiting: Any = UNDATED
-        if unsynced:
-            mine.append(table.c.clock == ClockQuality.UNSYNCED)
-        if again:
-            waiting = sa.or_(waiting, _placed(table))
         label = sa.func.coalesce(table.c.label_ms, time)
-        undated = sa.select(table.c.id, label, table.c.monotonic_ms, table.c.clock).where(*mine, waiting)
+        of_run = sa.select(table.c.id, label, table.c.monotonic_ms, table.c.clock).where(
+            table.c.site == site, table.c.run == run
+        )
+        if unsynced:
+            of_run = of_run.where(table.c.clock == ClockQuality.UNSYNCED)
         dated = [
             {"row": row, "at": true_ms(label_ms, monotonic_ms, clock, offset_ms), "label": label_ms}
-            for row, label_ms, monotonic_ms, clock in connection.execute(undated)
+            for which in ((UNDATED, PLACED) if again else (UNDATED,))
+            for row, label_ms, monotonic_ms, clock in connection.execute(of_run.where(which))
         ]
         _move(connection, table, time, dated)
 
@@ -285,16 +285,9 @@ def _date(
 def _as_labelled(connection: sa.Connection, site: str, run: str) -> None:
     """What was placed is where its labels say, and waits again."""
     for table, time in _TIMES:
-        mine = table.c.site == site, table.c.run == run, _placed(table)
+        mine = table.c.site == site, table.c.run == run, PLACED
         placed = connection.execute(sa.select(table.c.id, table.c.label_ms).where(*mine))
         _move(connection, table, time, [{"row": row, "at": label_ms, "label": None} for row, label_ms in placed])
-
-
-def _placed(table: sa.Table) -> sa.ColumnElement[bool]:
-    """Of a run that is adrift: what was given a place."""
-    return sa.and_(
-        table.c.clock == ClockQuality.UNSYNCED, table.c.monotonic_ms.is_not(None), table.c.label_ms.is_not(None)
-    )
 
 
 def _move(connection: sa.Connection, table: sa.Table, time: sa.Column[int], rows: list[dict[str, Any]]) -> None:

@@ -21,6 +21,9 @@ metadata = MetaData()
 UNDATED = text("label_ms IS NULL AND monotonic_ms IS NOT NULL AND clock <> 'synced'")
 """What a clock has labelled that nobody vouched for, and no other clock of its boot has had its say on yet."""
 
+PLACED = text("label_ms IS NOT NULL AND monotonic_ms IS NOT NULL AND clock = 'unsynced'")
+"""What another clock has had its say on, which stays a guess as long as its run is adrift."""
+
 _ROW = BigInteger().with_variant(Integer, "sqlite")
 
 sites = Table(
@@ -71,6 +74,7 @@ items = Table(
     Index("items_identity", "site", "run", "sequence", unique=True),
     Index("items_timeline", "site", "camera", "kind", "start_ms"),
     Index("items_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+    Index("items_placed", "site", "run", sqlite_where=PLACED, postgresql_where=PLACED),
 )
 
 # The clock of each life of an agent: its boot, and how far the monotonic clock is from the time of day, once proven.
@@ -127,6 +131,7 @@ events = Table(
     Index("events_until", "site", "until_ms"),
     Index("events_timeline", "site", "type", "time_ms"),
     Index("events_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+    Index("events_placed", "site", "run", sqlite_where=PLACED, postgresql_where=PLACED),
 )
 
 states = Table(
@@ -171,4 +176,5 @@ samples = Table(
     Column("label_ms", BigInteger),
     Index("samples_identity", "site", "topic", "camera", "at_ms", unique=True),
     Index("samples_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+    Index("samples_placed", "site", "run", sqlite_where=PLACED, postgresql_where=PLACED),
 )

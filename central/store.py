@@ -111,10 +111,8 @@ class ItemRow:
     @property
     def loose(self) -> Loose | None:
         """What it tells of a run that may be adrift."""
-        if self.monotonic_ms is None or self.clock != ClockQuality.UNSYNCED:
-            return None
-        end_ms, said_ms = self.monotonic_ms + self.duration_ms, self.start_ms - self.monotonic_ms
-        return Loose(self.site, self.run, self.monotonic_ms, end_ms, said_ms, self.stored_ms - end_ms)
+        at_ms, length_ms = self.monotonic_ms, self.duration_ms
+        return Loose.of(self.site, self.run, self.clock, at_ms, length_ms, self.start_ms, self.stored_ms)
 
     @property
     def sure(self) -> Sure | None:
@@ -176,10 +174,7 @@ class EventRow:
     @property
     def loose(self) -> Loose | None:
         """What it tells of a run that may be adrift."""
-        at_ms = self.monotonic_ms
-        if at_ms is None or self.clock != ClockQuality.UNSYNCED:
-            return None
-        return Loose(self.site, self.run, at_ms, at_ms, self.time_ms - at_ms, self.received_ms - at_ms)
+        return Loose.of(self.site, self.run, self.clock, self.monotonic_ms, 0, self.time_ms, self.received_ms)
 
 
 def _until_ms(event: Event) -> int | None:
@@ -411,7 +406,8 @@ class Store:
 
         Where nobody vouched for the time of a neighbour, also with the next one whose time is sure.
         """
-        of_camera = sa.select(*_footage_columns()).select_from(items.outerjoin(adrift, _ADRIFT))
+        drifts = sa.and_(adrift.c.site == items.c.site, adrift.c.run == items.c.run)
+        of_camera = sa.select(*_footage_columns()).select_from(items.outerjoin(adrift, drifts))
         of_camera = of_camera.where(items.c.site == site, items.c.camera == camera, items.c.kind == "segment")
         if not also_lost:
             of_camera = of_camera.where(items.c.lost_ms.is_(None))
@@ -610,22 +606,12 @@ def _item_columns() -> list[sa.Column[Any]]:
     return [column for column in items.c if column.name != "id"]
 
 
-_ADRIFT: Final = sa.and_(adrift.c.site == items.c.site, adrift.c.run == items.c.run)
-
-
 def _footage_columns() -> list[sa.Column[Any]]:
-    return [
-        *(
-            items.c[name]
-            for name in (
-                *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes"),
-                *("media_bytes", "gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms"),
-                *("clock", "label_ms"),
-            )
-        ),
-        adrift.c.placed_ms,
-        adrift.c.error_ms,
-    ]
+    names = (
+        *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
+        *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms", "clock", "label_ms"),
+    )
+    return [*(items.c[name] for name in names), adrift.c.placed_ms, adrift.c.error_ms]
 
 
 def _neighbours(

@@ -46,10 +46,7 @@ class SampleRow:
     @property
     def loose(self) -> Loose | None:
         """What it tells of a run that may be adrift."""
-        at_ms = self.monotonic_ms
-        if self.run is None or at_ms is None or self.clock != ClockQuality.UNSYNCED:
-            return None
-        return Loose(self.site, self.run, at_ms, at_ms, self.at_ms - at_ms, self.received_ms - at_ms)
+        return Loose.of(self.site, self.run, self.clock, self.monotonic_ms, 0, self.at_ms, self.received_ms)
 
     @classmethod
     def of(cls, site: str, topic: str, camera: str, message: Message, received_ms: int) -> Self:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from edge_agent.contract import ClockQuality
 
@@ -70,7 +70,7 @@ def true_ms(label_ms: int, monotonic_ms: int, clock: str, offset_ms: int) -> int
 
 
 class Loose(NamedTuple):
-    """What rows of a run tell that nobody vouched for: between which moments they lie, as in the table."""
+    """What rows of a run tell that nobody vouched for: what the fields of Adrift say."""
 
     site: str
     run: str
@@ -78,6 +78,23 @@ class Loose(NamedTuple):
     last_ms: int
     said_ms: int
     arrived_ms: int
+
+    @classmethod
+    def of(
+        cls,
+        site: str,
+        run: str | None,
+        clock: str | None,
+        monotonic_ms: int | None,
+        duration_ms: int,
+        label_ms: int,
+        arrived_ms: int,
+    ) -> Self | None:
+        """What one row tells; None where somebody vouched for its clock, or nobody knows the monotonic one."""
+        if run is None or monotonic_ms is None or clock != ClockQuality.UNSYNCED:
+            return None
+        end_ms = monotonic_ms + duration_ms
+        return cls(site, run, monotonic_ms, end_ms, label_ms - monotonic_ms, arrived_ms - end_ms)
 
 
 class Sure(NamedTuple):

@@ -262,6 +262,17 @@ def test_a_clock_that_is_years_ahead_hides_nothing(store: Store) -> None:
     assert told(store) == [("2", HOUR_S + 22, Dating.BOUNDED, None), ("2", HOUR_S + 26, Dating.BOUNDED, None)]
 
 
+def test_who_sets_the_clock_by_hand_is_heeded_for_the_whole_run(store: Store) -> None:
+    store.add_items(life(1, 0, SYNCED) + life(3, 2 * HOUR_S, SYNCED), [])
+    first, second = life(2, HOUR_S, UNSYNCED)
+    store.add_items([replace(first, start_ms=first.start_ms - 10**10)], [])
+    store.add_items([second], [])
+    assert [row[:3] for row in told(store) if row[0] == "2"] == [
+        ("2", HOUR_S + 20, Dating.BOUNDED),
+        ("2", HOUR_S + 24, Dating.BOUNDED),
+    ]
+
+
 def test_a_proof_of_its_own_ends_the_guess(store: Store) -> None:
     starts = [starts_of(2, UNSYNCED, WRONG_MS)]
     store.add_items(life(1, 0, SYNCED) + life(2, HOUR_S, UNSYNCED, wrong_s=10**7) + life(4, 9 * HOUR_S, SYNCED), starts)

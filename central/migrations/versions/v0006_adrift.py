@@ -6,6 +6,8 @@ from alembic import op
 revision = "0006"
 down_revision = "0005"
 
+_PLACED = sa.text("label_ms IS NOT NULL AND monotonic_ms IS NOT NULL AND clock = 'unsynced'")
+
 
 def upgrade() -> None:
     """Make the table, with what is stored already of runs that nothing has dated; the next news places them."""
@@ -29,3 +31,5 @@ def upgrade() -> None:
         " MIN(stored_ms - monotonic_ms - duration_ms) FROM items"
         " WHERE label_ms IS NULL AND monotonic_ms IS NOT NULL AND clock = 'unsynced' GROUP BY site, run"
     )
+    for table in ("items", "events", "samples"):
+        op.create_index(f"{table}_placed", table, ["site", "run"], sqlite_where=_PLACED, postgresql_where=_PLACED)
