@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
-from itertools import permutations
+from dataclasses import dataclass, replace
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from central.core.dating import DRIFT, HOLDOVER_ERROR_MS, STEP_MS, Adrift, Dating, bounds, proven_offset
+from central.schema import adrift, items, runs
 from central.store import EventRow, ItemRow, Store, _engine
 from edge_agent.contract import ClockQuality, Event, EventData, EventType, LossCause, instant
 from tests.central.test_store import item_row
@@ -347,6 +348,59 @@ def test_the_truth_is_never_out_of_bounds(
     assert before_ms is None or end_ms is None or end_ms <= before_ms
     placed = [replace(boot, placed_ms=where.placed_ms) for boot, where in zip(boots, found, strict=True)]
     assert bounds(after_ms, placed, before_ms) == found, "what is placed stays"
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A boot as it was: how long after the one before it, how many segments, and from which on it was synced."""
+
+    pause_s: int
+    segments: int
+    synced_from: int
+    wrong_s: int
+
+
+LIVES = st.builds(
+    Lived,
+    st.integers(5, 500),
+    st.integers(1, 3),
+    st.sampled_from((0, 9, 0, 1)),
+    st.sampled_from((10**6, 300, -300, -(10**6))),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lives=st.lists(LIVES, min_size=2, max_size=4), draw=st.data())
+def test_whatever_arrives_when_nothing_overlaps_and_no_error_is_understated(
+    sqlite_store: Store, lives: list[Lived], draw: st.DataObject
+) -> None:
+    with sqlite_store._write() as connection:
+        for table in (items, runs, adrift):
+            connection.execute(sa.delete(table))
+    sqlite_store._old_news.clear()
+    now_s, rows, truth = 0, [], {}
+    for run, lived in enumerate(lives, 1):
+        boot_s = now_s + lived.pause_s
+        for number in range(lived.segments):
+            clock = SYNCED if number >= lived.synced_from else UNSYNCED
+            at_s = 20 + 4 * number
+            wrong_s = lived.wrong_s if clock is UNSYNCED else 0
+            arrived_ms = OFFSET_MS + 1000 * (boot_s + at_s + 4 + draw.draw(st.sampled_from((0, 10**6))))
+            rows.append(segment(run, at_s, clock, OFFSET_MS + 1000 * (boot_s - wrong_s), stored_ms=arrived_ms))
+            truth[RUNS[run], at_s] = OFFSET_MS + 1000 * (boot_s + at_s)
+        now_s = boot_s + 20 + 4 * lived.segments
+    for row in draw.draw(st.permutations(rows)):
+        sqlite_store.add_items([row], [])
+        found = sqlite_store.footage(SITE, "north", OFFSET_MS - 10**11, OFFSET_MS + 10**11)
+        for earlier, later in pairwise(sorted(found, key=lambda footage: (footage.run, footage.sequence))):
+            assert earlier.end_ms <= later.start_ms, "in order, and nothing on top of another"
+        for footage in found:
+            off_ms = abs(footage.start_ms - truth[footage.run, footage.sequence])
+            match footage.dating:
+                case Dating.CLOCK | Dating.AFTERWARDS:
+                    assert off_ms == 0
+                case Dating.BOUNDED:
+                    assert footage.error_ms is None or off_ms <= footage.error_ms
 
 
 def test_a_boot_for_which_there_is_no_room_has_no_place() -> None:
