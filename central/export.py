@@ -36,6 +36,8 @@ class Part(Message):
     to_at: Instant
     dating: Dating
     """How these times are known."""
+    error_s: float | None = None
+    """How far they may be off, where they are bounded and that is known."""
 
 
 class Missing(Message):
@@ -97,7 +99,8 @@ def export(
                 continues = previous is not None and segment.continues(previous)
                 if not continues or parts[-1].dating is not segment.dating:
                     begin = {"from_at": instant(start_ms), "to_at": instant(end_ms), "dating": segment.dating}
-                    parts.append(Part(at_s=float(joint.length_s), **begin))
+                    error_s = None if segment.error_ms is None else segment.error_ms / 1000
+                    parts.append(Part(at_s=float(joint.length_s), **begin, error_s=error_s))
                 if not joint.append(archive.read(row.object, row.offset, row.length), continues=continues):
                     when = instant(start_ms)
                     raise CentralError(

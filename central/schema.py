@@ -21,6 +21,9 @@ metadata = MetaData()
 UNDATED = text("label_ms IS NULL AND monotonic_ms IS NOT NULL AND clock <> 'synced'")
 """What a clock has labelled that nobody vouched for, and no other clock of its boot has had its say on yet."""
 
+PLACED = text("label_ms IS NOT NULL AND monotonic_ms IS NOT NULL AND clock = 'unsynced'")
+"""What another clock has had its say on, which stays a guess as long as its run is adrift."""
+
 _ROW = BigInteger().with_variant(Integer, "sqlite")
 
 sites = Table(
@@ -71,6 +74,7 @@ items = Table(
     Index("items_identity", "site", "run", "sequence", unique=True),
     Index("items_timeline", "site", "camera", "kind", "start_ms"),
     Index("items_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+    Index("items_placed", "site", "run", sqlite_where=PLACED, postgresql_where=PLACED),
 )
 
 # The clock of each life of an agent: its boot, and how far the monotonic clock is from the time of day, once proven.
@@ -83,6 +87,26 @@ runs = Table(
     Column("offset_ms", BigInteger),
     PrimaryKeyConstraint("site", "run"),
     Index("runs_boot", "site", "boot"),
+)
+
+# The runs that recorded with a clock that nobody vouched for, until one of their boot is proven.
+adrift = Table(
+    "adrift",
+    metadata,
+    Column("site", String(32), nullable=False),
+    Column("run", String(10), nullable=False),
+    # Its first and last moment by the monotonic clock.
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    # How far the time of day is from that clock: by its labels, by its arrival at most, and as it is shown.
+    Column("said_ms", BigInteger, nullable=False),
+    Column("arrived_ms", BigInteger, nullable=False),
+    Column("placed_ms", BigInteger),
+    Column("error_ms", BigInteger),
+    # Between which moments all of it lies; null where it is not placed, and where nothing is known before it.
+    Column("after_ms", BigInteger),
+    Column("before_ms", BigInteger),
+    PrimaryKeyConstraint("site", "run"),
 )
 
 events = Table(
@@ -107,6 +131,7 @@ events = Table(
     Index("events_until", "site", "until_ms"),
     Index("events_timeline", "site", "type", "time_ms"),
     Index("events_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+    Index("events_placed", "site", "run", sqlite_where=PLACED, postgresql_where=PLACED),
 )
 
 states = Table(
@@ -151,4 +176,5 @@ samples = Table(
     Column("label_ms", BigInteger),
     Index("samples_identity", "site", "topic", "camera", "at_ms", unique=True),
     Index("samples_undated", "site", "run", sqlite_where=UNDATED, postgresql_where=UNDATED),
+    Index("samples_placed", "site", "run", sqlite_where=PLACED, postgresql_where=PLACED),
 )

@@ -28,12 +28,12 @@ from sqlalchemy.exc import (
 )
 
 from central import telemetry
-from central.core.dating import Dating
+from central.core.dating import Dating, Loose, Sure
 from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
 from central.core.wishing import WishKind, WishRow
 from central.dating import RunClock, bring_to_date, learn
 from central.errors import SettingsError, StoreDown
-from central.schema import events, items, sites, states, wishes
+from central.schema import adrift, events, items, sites, states, wishes
 from central.telemetry import Point, SampleRow
 from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
@@ -108,6 +108,19 @@ class ItemRow:
             return None
         return RunClock(self.site, self.run, offset_ms=self.start_ms - self.monotonic_ms)
 
+    @property
+    def loose(self) -> Loose | None:
+        """What it tells of a run that may be adrift."""
+        at_ms, length_ms = self.monotonic_ms, self.duration_ms
+        return Loose.of(self.site, self.run, self.clock, at_ms, length_ms, self.start_ms, self.stored_ms)
+
+    @property
+    def sure(self) -> Sure | None:
+        """Between which moments others of its site cannot be."""
+        if self.monotonic_ms is None or self.clock == ClockQuality.UNSYNCED:
+            return None
+        return Sure(self.site, self.run, self.start_ms, self.start_ms + self.duration_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
@@ -157,6 +170,11 @@ class EventRow:
         if proves and self.monotonic_ms is not None:
             return RunClock(self.site, self.run, self.boot, self.time_ms - self.monotonic_ms)
         return RunClock(self.site, self.run, self.boot) if self.boot else None
+
+    @property
+    def loose(self) -> Loose | None:
+        """What it tells of a run that may be adrift."""
+        return Loose.of(self.site, self.run, self.clock, self.monotonic_ms, 0, self.time_ms, self.received_ms)
 
 
 def _until_ms(event: Event) -> int | None:
@@ -388,9 +406,9 @@ class Store:
 
         Where nobody vouched for the time of a neighbour, also with the next one whose time is sure.
         """
-        of_camera = sa.select(*_footage_columns()).where(
-            items.c.site == site, items.c.camera == camera, items.c.kind == "segment"
-        )
+        drifts = sa.and_(adrift.c.site == items.c.site, adrift.c.run == items.c.run)
+        of_camera = sa.select(*_footage_columns()).select_from(items.outerjoin(adrift, drifts))
+        of_camera = of_camera.where(items.c.site == site, items.c.camera == camera, items.c.kind == "segment")
         if not also_lost:
             of_camera = of_camera.where(items.c.lost_ms.is_(None))
         start = items.c.start_ms
@@ -434,7 +452,9 @@ class Store:
             for row in (*rows, *with_samples)
             if row.run is not None and row.monotonic_ms is not None and row.clock != ClockQuality.SYNCED
         }
-        bring_to_date(connection, news, undated)
+        loose = [one for row in (*rows, *with_samples) if (one := row.loose)]
+        sure = [span for row in rows if isinstance(row, ItemRow) and (span := row.sure)]
+        bring_to_date(connection, self._insert, news, undated, loose, sure)
 
     def events(self, site: str | None, limit: int, before: int | None = None) -> list[tuple[int, EventRow]]:
         """The events that came last, newest first, with their numbers; those below `before` if given."""
@@ -587,13 +607,11 @@ def _item_columns() -> list[sa.Column[Any]]:
 
 
 def _footage_columns() -> list[sa.Column[Any]]:
-    return [
-        items.c[name]
-        for name in (
-            *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
-            *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms", "clock", "label_ms"),
-        )
-    ]
+    names = (
+        *("run", "sequence", "session", "start_ms", "duration_ms", "media_start_ms", "init_bytes", "media_bytes"),
+        *("gap_before_ms", "gap_cause", "gap_detail", "holes", "stored_ms", "lost_ms", "clock", "label_ms"),
+    )
+    return [*(items.c[name] for name in names), adrift.c.placed_ms, adrift.c.error_ms]
 
 
 def _neighbours(
@@ -613,10 +631,13 @@ def _neighbours(
 def _footage(row: sa.RowMapping) -> Footage:
     values = dict(row)
     cause, holes, lost_ms = values.pop("gap_cause"), values.pop("holes"), values.pop("lost_ms")
-    dating = Dating.of(values.pop("clock"), values["start_ms"], values.pop("label_ms"))
+    placed_ms, error_ms = values.pop("placed_ms"), values.pop("error_ms")
+    clock, label_ms = values.pop("clock"), values.pop("label_ms")
+    dating = Dating.of(clock, values["start_ms"], label_ms, adrift=placed_ms is not None)
     return Footage(
         **values,
         dating=dating,
+        error_ms=error_ms if dating is Dating.BOUNDED else None,
         gap_cause=LossCause(cause) if cause else None,
         holes=tuple((offset, duration) for offset, duration in json.loads(holes)) if holes else (),
         lost=lost_ms is not None,

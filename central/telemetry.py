@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from central.core.dating import Dating
+from central.core.dating import Dating, Loose
 from central.core.timeline import unix_ms
-from central.schema import samples
+from central.schema import adrift, samples
 from edge_agent.contract import ClockQuality, Event, Info, ItemName, Message, Presence, Telemetry, parse_topic
 
 _PREFIX: Final = "site"
@@ -42,6 +42,11 @@ class SampleRow:
     monotonic_ms: int | None = None
     label_ms: int | None = None
     """When it says it was, once another clock of the boot has had its say on `at_ms`."""
+
+    @property
+    def loose(self) -> Loose | None:
+        """What it tells of a run that may be adrift."""
+        return Loose.of(self.site, self.run, self.clock, self.monotonic_ms, 0, self.at_ms, self.received_ms)
 
     @classmethod
     def of(cls, site: str, topic: str, camera: str, message: Message, received_ms: int) -> Self:
@@ -96,6 +101,7 @@ class Point:
     at_ms: int
     values: dict[str, Any]
     dating: Dating
+    error_ms: int | None = None
 
 
 def points(
@@ -112,12 +118,22 @@ def points(
     chosen = chosen.union_all(
         sa.select(following.correlate(chosen).scalar_subquery()).where(chosen.c.at_ms.is_not(None))
     )
-    columns = samples.c.at_ms, samples.c.body, samples.c.clock, samples.c.label_ms
-    query = sa.select(*columns).join(chosen, chosen.c.at_ms == at).where(*of_group).order_by(at)
-    return [
-        Point(at_ms, json.loads(body), Dating.of(clock or ClockQuality.SYNCED, at_ms, label_ms))
-        for at_ms, body, clock, label_ms in connection.execute(query)
-    ]
+    columns = (
+        samples.c.at_ms,
+        samples.c.body,
+        samples.c.clock,
+        samples.c.label_ms,
+        adrift.c.placed_ms,
+        adrift.c.error_ms,
+    )
+    drifts = sa.and_(adrift.c.site == samples.c.site, adrift.c.run == samples.c.run)
+    told = samples.join(chosen, chosen.c.at_ms == at).outerjoin(adrift, drifts)
+    query = sa.select(*columns).select_from(told).where(*of_group).order_by(at)
+    found = []
+    for at_ms, body, clock, label_ms, placed_ms, error_ms in connection.execute(query):
+        dating = Dating.of(clock or ClockQuality.SYNCED, at_ms, label_ms, adrift=placed_ms is not None)
+        found.append(Point(at_ms, json.loads(body), dating, error_ms if dating is Dating.BOUNDED else None))
+    return found
 
 
 def expired(connection: sa.Connection, before_ms: int) -> list[int]:

@@ -57,6 +57,8 @@ class Footage:
     lost: bool = False
     """The centre had it and lost its bytes."""
     dating: Dating = Dating.CLOCK
+    error_ms: int | None = None
+    """How far its time may be off, where it is bounded and that is known."""
 
     @property
     def end_ms(self) -> int:
@@ -162,6 +164,8 @@ class Interval:
     detail: str = ""
     dating: Dating | None = None
     """How the time of what is recorded is known."""
+    error_ms: int | None = None
+    """How far it may be off, where it is bounded and that is known."""
 
 
 class Placed(NamedTuple):
@@ -258,22 +262,22 @@ _OPEN_MS: Final = 2**62
 def _stretches(placed: Sequence[Placed], from_ms: int, end_ms: int) -> Iterator[Interval]:
     """Covered and uncovered in turns, from the first footage or `from_ms` to the last or `end_ms`."""
     at_ms = min([from_ms, *(p.start_ms for p in placed[:1])])
-    covered: list[tuple[int, int, Dating]] = []
+    covered: list[Interval] = []
     for start_ms, stop_ms, segment in placed:
-        if covered and start_ms <= covered[-1][1] + FRAME_MS:
-            begin_ms, end_of_last_ms, dating = covered[-1]
-            if dating is segment.dating:
-                covered[-1] = begin_ms, max(end_of_last_ms, stop_ms), dating
-            elif stop_ms > end_of_last_ms:
-                covered.append((end_of_last_ms, stop_ms, segment.dating))
-        else:
-            covered.append((start_ms, stop_ms, segment.dating))
-    for start_ms, stop_ms, dating in covered:
-        if start_ms > at_ms:
-            yield Interval(at_ms, start_ms, State.UNEXPLAINED)
-        if stop_ms > start_ms:
-            yield Interval(start_ms, stop_ms, State.RECORDED, dating=dating)
-        at_ms = max(at_ms, stop_ms)
+        known = Interval(start_ms, stop_ms, State.RECORDED, dating=segment.dating, error_ms=segment.error_ms)
+        last = covered[-1] if covered else None
+        if last is None or start_ms > last.to_ms + FRAME_MS:
+            covered.append(known)
+        elif _fate(last) == _fate(known):
+            covered[-1] = replace(last, to_ms=max(last.to_ms, stop_ms))
+        elif stop_ms > last.to_ms:
+            covered.append(replace(known, from_ms=last.to_ms))
+    for stretch in covered:
+        if stretch.from_ms > at_ms:
+            yield Interval(at_ms, stretch.from_ms, State.UNEXPLAINED)
+        if stretch.to_ms > stretch.from_ms:
+            yield stretch
+        at_ms = max(at_ms, stretch.to_ms)
     if end_ms > at_ms:
         yield Interval(at_ms, end_ms, State.UNEXPLAINED)
 
@@ -428,7 +432,7 @@ def _paint(ground: Sequence[Interval], coats: Iterable[Interval]) -> list[Interv
 
 
 def _fate(piece: Interval) -> tuple[object, ...]:
-    return piece.state, piece.cause, piece.detail, piece.dating
+    return piece.state, piece.cause, piece.detail, piece.dating, piece.error_ms
 
 
 def _tidy(pieces: Iterable[Interval], from_ms: int, end_ms: int) -> list[Interval]:

@@ -221,7 +221,7 @@ def _router(console: Console) -> APIRouter:
             camera=camera,
             from_at=instant(from_ms),
             to_at=instant(to_ms),
-            points=tuple(HistoryPoint(at=instant(p.at_ms), dating=p.dating, values=p.values) for p in found),
+            points=tuple(map(HistoryPoint.of, found)),
         )
 
     @api.get("/completeness")

@@ -16,6 +16,7 @@ from central.core.wishing import WishKind
 from central.core.wishing import WishRow as CoreWishRow
 from central.history import Day
 from central.store import EventRow, SiteRow, StateRow
+from central.telemetry import Point
 from edge_agent.contract import (
     CAMERA,
     HOST,
@@ -108,6 +109,9 @@ class Sites(_Answer):
         return cls(sites=tuple(Site.of(row, told[row.site]) for row in rows))
 
 
+_ERROR = "How far the time may be off, where it is bounded by what was before and after and that is known"
+
+
 class Interval(_Answer):
     """A stretch of time with one fate."""
 
@@ -118,8 +122,9 @@ class Interval(_Answer):
     detail: str
     dating: Dating | None = Field(
         description="How the time of what is recorded is known: by a clock that was right, counted back once the clock"
-        " of the site was right again, or by a clock that nobody vouched for"
+        " of the site was right again, by what was before and after it, or by a clock that nobody vouched for"
     )
+    error_s: float | None = Field(description=_ERROR)
 
     @classmethod
     def of(cls, interval: CoreInterval) -> Interval:
@@ -132,6 +137,7 @@ class Interval(_Answer):
             cause=interval.cause,
             detail=interval.detail or detail,
             dating=interval.dating,
+            error_s=None if interval.error_ms is None else interval.error_ms / 1000,
         )
 
 
@@ -209,7 +215,14 @@ class HistoryPoint(_Answer):
 
     at: Instant
     dating: Dating
+    error_s: float | None = Field(description=_ERROR)
     values: dict[str, Any] = Field(description="The message as in the contract, without `at` and what was not known")
+
+    @classmethod
+    def of(cls, point: Point) -> HistoryPoint:
+        """The point in the words of the API."""
+        error_s = None if point.error_ms is None else point.error_ms / 1000
+        return cls(at=instant(point.at_ms), dating=point.dating, error_s=error_s, values=point.values)
 
 
 class History(_Answer):

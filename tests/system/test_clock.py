@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import groupby
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
@@ -156,6 +157,47 @@ def test_two_lives_in_the_past_are_dated_once_the_second_hears_of_the_true_time(
     )
     assert {part["dating"] for part in exported["parts"]} == {"afterwards", "clock"}
     assert datetime.fromisoformat(exported["parts"][0]["from_at"]) > begin
+
+
+def test_a_boot_in_which_the_clock_never_was_right_is_shown_when_it_came_and_stays_between_its_neighbours(
+    city: City, shim: ClockShim, tmp_path: Path
+) -> None:
+    """Three boots; in the middle one the board believes that it is months ago, and no time server answers."""
+    require_root()
+    boot = tmp_path / "boot_id"
+    boot.write_text("11111111-0000-0000-0000-000000000000\n")
+    over = f'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec "$@"'
+    prefix = ["unshare", "--mount", "sh", "-c", over, "boot"]
+    site = city.enrol("aloha", "Aloha", [SCENE], environment=shim.environment, prefix=prefix)
+    begin = datetime.now(UTC)
+    site.agent.start()
+    arrives(city, site)
+    for number, (seconds, synced) in enumerate(((-MONTHS_S, False), (0, True)), 2):
+        assert site.agent.stop() == 0
+        shim.shift(seconds)
+        shim.synced(synced)
+        boot.write_text(f"{number}{number:07d}-0000-0000-0000-000000000000\n")
+        site.agent.start()
+        arrives(city, site)
+        if not synced:
+            told = intervals(city, begin, datetime.now(UTC))
+            assert ("recorded", None, "bounded") in told, told
+    assert site.agent.stop() == 0
+    end = datetime.now(UTC)
+
+    found = asked(city, "/sites/aloha/cameras/north/timeline", begin, end)["intervals"]
+    recorded = [(i["dating"], i["error_s"]) for i in found if i["state"] == "recorded"]
+    assert [dating for dating, _ in groupby(dating for dating, _ in recorded)] == ["clock", "bounded", "clock"]
+    (error_s,) = {error_s for dating, error_s in recorded if dating == "bounded"}
+    assert 0 <= error_s < (end - begin).total_seconds()
+    runs = sorted({name.run for name, _ in footage(city, site)})
+    offset_s = time.time() - time.monotonic()
+    shown = shown_times(city, begin, end)
+    for name, path in footage(city, site):
+        if name.run == runs[1]:
+            truth_s = read_facts(path.read_bytes()).monotonic_ms / 1000 + offset_s
+            assert shown[name.run, name.sequence] == pytest.approx(truth_s, abs=error_s + 1)
+    assert {point["dating"] for point in history(city, begin, end)} == {"clock", "bounded"}
 
 
 ASK = """

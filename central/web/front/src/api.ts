@@ -89,7 +89,7 @@ export interface Site {
 export type FootageState = "recorded" | "pending" | "lost" | "unknown";
 
 /** How the time of what is recorded is known. */
-export type Dating = "clock" | "afterwards" | "unsynced";
+export type Dating = "clock" | "afterwards" | "bounded" | "unsynced";
 
 export interface Interval {
   from: Instant;
@@ -98,6 +98,8 @@ export interface Interval {
   cause: LossCause | null;
   detail: string;
   dating: Dating | null;
+  /** How far the time may be off, where it is bounded and that is known. */
+  error_s: number | null;
 }
 
 export interface SiteEvent {

@@ -13,6 +13,7 @@ export interface Footage extends Span {
   readonly cause: LossCause | null;
   readonly detail: string;
   readonly dating: Dating | null;
+  readonly error_s: number | null;
 }
 
 export interface Bar {

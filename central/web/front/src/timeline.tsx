@@ -232,8 +232,11 @@ function Hint(props: { x: number; width: number; time: number; footage: Footage 
 export function footageWords(words: Words, footage: Footage | null, time: number, now: number): string {
   if (footage === null) return words.say(time > now ? "state.future" : "state.none");
   const state = words.say(`state.${footage.state}`);
-  if (footage.state === "recorded")
-    return footage.dating === null || footage.dating === "clock" ? state : `${state}, ${words.say(`dating.${footage.dating}`)}`;
+  if (footage.state === "recorded") {
+    if (footage.dating === null || footage.dating === "clock") return state;
+    const error = footage.error_s === null ? "" : ` ± ${words.stretch(footage.error_s)}`;
+    return `${state}, ${words.say(`dating.${footage.dating}`)}${error}`;
+  }
   if (footage.cause !== null) return `${state}: ${words.say(`cause.${footage.cause}`)}`;
   return footage.state === "lost" ? `${state}: ${words.say("cause.none")}` : `${state}: ${words.say(`meaning.${footage.state}`)}`;
 }

@@ -25,6 +25,7 @@ const part = (from: number, to: number, state: FootageState = "recorded", cause:
   cause,
   detail: "",
   dating: "clock",
+  error_s: null,
 });
 const FOOTAGE = [part(0, 100), part(100, 160, "lost", "camera"), part(160, 300), part(300, 400, "pending")];
 
