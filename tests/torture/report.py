@@ -31,6 +31,7 @@ class Campaign:
     minutes: float
     sites: int
     machine: str
+    commit: str
     strokes: Sequence[Stroke]
     left_out: Sequence[str]
     """Faults that could not be injected here."""
@@ -54,6 +55,13 @@ while faults struck at random moments, several at once, from outside of the prod
 camera, the power, the processes. Afterwards every picture that a camera sent was looked for at the centre, by its hash.
 What is not there must be a loss that the centre itself explains, with a cause that is true of a fault that struck there
 and then. Everything has to recover without a hand on it.
+"""
+
+_VERDICT: Final = """
+*Unexplained: 0* means: of every picture that any camera sent in that time, either the picture itself is at the centre,
+byte for byte, or the centre shows its moment as lost, names the cause, and a fault that can have that cause did strike
+that crossing then. It does not mean that nothing was lost, nor that what was not injected would do no harm; the lists
+below say what was lost, and what was not injected.
 """
 
 _READING: Final = """
@@ -115,13 +123,16 @@ def page(campaign: Campaign) -> str:
     lines = [_HEAD.strip(), ""]
     lines += [
         f"- Run: {campaign.at:%Y-%m-%d}, {campaign.minutes:g} minutes, {campaign.sites} crossings, "
-        f"{total.times} faults. On {campaign.machine}.",
+        f"{total.times} faults. Commit {campaign.commit}.",
+        f"- On {campaign.machine}.",
         f"- Again: `{campaign.command}`. The seed decides which fault strikes where and when.",
         f"- Pictures sent by the cameras: {total.sent:,}; at the centre: {total.at_centre:,}; "
         f"lost with a true cause: {total.lost_s:.1f} s.",
         f"- Unexplained: {total.unexplained_s:.1f} s. Twice: {total.duplicates}. Corrupt: {total.corrupt}. "
         f"Not back in time: {total.late}."
         + ("" if total.most_cut_s is None else f" Most lost by one kill or power cut: {total.most_cut_s:.1f} s."),
+        "",
+        _VERDICT.strip(),
         "",
         "## What struck, and what came of it",
         "",
@@ -161,7 +172,7 @@ def table(campaign: Campaign) -> list[tuple[str, ...]]:
 
 def show(campaign: Campaign, console: Console) -> None:
     """The campaign is on the screen."""
-    shown = Table(caption=f"{campaign.machine}\n{campaign.command}")
+    shown = Table(caption=f"{campaign.machine}\n{campaign.command}, commit {campaign.commit}")
     for number, heading in enumerate(HEADINGS):
         shown.add_column(heading, justify="right" if number else "left")
     for line in table(campaign):
@@ -189,6 +200,7 @@ def to_json(campaign: Campaign) -> dict[str, Any]:
         "minutes": campaign.minutes,
         "sites": campaign.sites,
         "machine": campaign.machine,
+        "commit": campaign.commit,
         "holds": campaign.holds,
         "totals": _row(account.total),
         "rows": [{"fault": name} | _row(row) for name, row in sorted(account.rows.items())],

@@ -20,16 +20,17 @@ from urllib.parse import quote
 
 import av
 
-from edge_agent.contract import ItemKind, ItemName, LossCause, read_facts
+from edge_agent.contract import Event, ItemKind, ItemName, LossCause, read_facts
 from tests.rig.city import City
 from tests.rig.clock_shim import ClockShim
 from tests.rig.keeper import Keeper
 from tests.rig.link import Link
+from tests.rig.port import Port
 from tests.rig.processes import until
 from tests.rig.stranger import Stranger
 from tests.system.footage import archived_pictures
 from tests.torture.account import Account, Blow, Evidence, Shot, Stretch, twice
-from tests.torture.crossing import CAMERA, CLIP, Centre, Crossing, Eye, Place
+from tests.torture.crossing import CAMERA, CLIP, Centre, Crossing, Eye, Place, Twin
 from tests.torture.disk import Disk
 from tests.torture.faults import Fault
 from tests.torture.hostile import INTRUDER
@@ -42,6 +43,8 @@ _SETTLES_S: Final = 90.0
 """How long the last of the backlog may take."""
 _ANSWERS_S: Final = 120.0
 """How long the centre may take to tell of the whole campaign."""
+_TOLD_S: Final = 60.0
+"""How soon the centre must know of a fault of which it is told at all."""
 _MIB: Final = 1024**2
 _DISK_MIB: Final = 1024
 
@@ -65,8 +68,8 @@ class Stage:
     folder: Path
     seed: int
     sites: Sequence[str]
-    with_disks: bool
-    """Whether each end has a disk of its own, which takes root."""
+    with_root: bool
+    """Whether each end has a disk of its own, and each site a network port."""
     say: Callable[[str], None]
     blows: list[Blow] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -75,6 +78,7 @@ class Stage:
     def __post_init__(self) -> None:
         self._exit = ExitStack()
         self._crossings: dict[str, Crossing] = {}
+        self._kinds: dict[str, Fault[Any]] = {}
         self._begun_s = 0.0
 
     # --- the city ---
@@ -121,7 +125,7 @@ class Stage:
         until(is_online, seconds, f"{crossing.name} is online", every_s=0.5)
 
     def _disk(self, name: str) -> Disk | None:
-        if not self.with_disks:
+        if not self.with_root:
             return None
         disk = self._exit.enter_context(Disk(self.folder / f"disk-{name}", _DISK_MIB))
         disk.mount()
@@ -137,6 +141,7 @@ class Stage:
         enter, city, folder = self._exit.enter_context, self._city, self.folder / f"around-{site}"
         folder.mkdir()
         door, bus, eye, clock = enter(Link()), enter(Link()), enter(Eye(folder)), enter(ClockShim(folder))
+        twin, port = enter(Twin(folder)), enter(Port()) if self.with_root else None
         spool: dict[str, Any] = {"directory": str(folder / "spool"), "quota_bytes": 96 * _MIB, "reserve_bytes": _MIB}
         if disk:
             spool |= {"directory": str(disk.mount_point / "spool"), "mount": str(disk.mount_point)}
@@ -144,7 +149,7 @@ class Stage:
             "spool": spool,
             "centre": {"url": f"http://127.0.0.1:{door.lay(city.agent_door)}"},
             "broker": {"host": "127.0.0.1", "port": bus.lay(city.broker)},
-            "link": {"interface": "lo"},
+            "link": {"interface": port.name if port else "lo"},
             "report": {"telemetry_s": 10},
         }
         filming = {"id": CAMERA, "source": "rtsp", "url": eye.url, "segment_s": 1, "snapshot_s": 20, "stall_s": 5}
@@ -156,6 +161,8 @@ class Stage:
             disk,
             site=made,
             eye=eye,
+            twin=twin,
+            port=port,
             door=door,
             bus=bus,
             clock=clock,
@@ -168,11 +175,11 @@ class Stage:
 
     def live(self, strokes: Sequence[Stroke], faults: Collection[Fault[Any]], length_s: float) -> None:
         """Every stroke has struck and is over, and the cameras have gone on for a while."""
-        kinds = {fault.name: fault for fault in faults}
+        self._kinds = {fault.name: fault for fault in faults}
         self._begun_s = time.time()
         actions: list[Action] = []
         for number, stroke in enumerate(strokes):
-            self._plan(actions, number, stroke, kinds[stroke.fault])
+            self._plan(actions, number, stroke, self._kinds[stroke.fault])
         heapq.heapify(actions)
         while actions:
             action = heapq.heappop(actions)
@@ -279,20 +286,44 @@ class Stage:
         for name in sorted(ItemName.parse(path.name) for path in sent.iterdir()):
             if name not in names:
                 account.find(crossing.name, name.start_ms / 1000, f"the centre gave a receipt and does not have {name}")
+        for blow in self._untold(crossing):
+            account.find(crossing.name, blow.begun_s, f"nobody is told of it within {_TOLD_S:.0f} s", [blow.fault])
         corrupt = [(name.start_ms / 1000, f"{name}: {why}") for name, file in files if (why := _wrong(name, file))]
         bad = {what.partition(":")[0] for _, what in corrupt}
         segments = [file for name, file in files if name.kind is ItemKind.SEGMENT and str(name) not in bad]
+        strangers = crossing.twin.runs()
         return Evidence(
             site=crossing.name,
             picture_s=1 / float(CLIP.fps),
             sent=[Shot(sent.at_s, sent.digest) for sent in crossing.eye.sent()],
             stored=archived_pictures(segments, CLIP.codec),
-            arrived_s=[file.stat().st_mtime for _, file in files],
+            arrived_s=[file.stat().st_mtime for name, file in files if name.run not in strangers],
             stretches=self._stretches(crossing),
             blows=[blow for blow in self.blows if blow.place in ("", crossing.name)],
             until_s=self.ended_s,
             corrupt=corrupt,
         )
+
+    def _untold(self, crossing: Crossing) -> Iterator[Blow]:
+        """The faults that struck alone, and of which no event told in time."""
+        here = [blow for blow in self.blows if blow.place in ("", crossing.name)]
+        events = list(self._events(crossing))
+        for blow in here:
+            told = self._kinds[blow.fault].told
+            alone = not any(other.meets(blow.begun_s, blow.ended_s) for other in here if other is not blow)
+            in_time = (event for at_s, event in events if 0 <= at_s - blow.begun_s <= _TOLD_S)
+            if told and alone and not any(map(told, in_time)):
+                yield blow
+
+    def _events(self, crossing: Crossing) -> Iterator[tuple[float, Event]]:
+        """What the centre knows to have happened there, and since when it knows; the newest first."""
+        path = f"/events?site={crossing.name}&limit=1000"
+        page = self._city.api(path, _ANSWERS_S)["events"]
+        while page:
+            for told in page:
+                received_s = datetime.fromisoformat(told["received_at"]).timestamp()
+                yield received_s, Event.model_validate(told["event"])
+            page = self._city.api(f"{path}&before={page[-1]['number']}", _ANSWERS_S)["events"]
 
     def completeness(self) -> list[dict[str, Any]]:
         """The centre's own account."""
