@@ -71,14 +71,18 @@ class _Reject(Exception):  # noqa: N818 - a judgement, not an error
 
 
 def doubled(run: str, other: str, now_ms: int) -> Event:
-    """The word that two boxes speak for one site; the same whichever of the runs spoke last."""
-    detail = f"runs {run} and {other} take turns: two boxes use the token of this site; enrol one as a site of its own"
+    """The word that two boxes speak for one site; its id is the same whichever of the runs spoke last."""
+    first, second = sorted((run, other))
     return Event(
-        id="doubled-{}-{}".format(*sorted((run, other))),
+        id=f"doubled-{first}-{second}",
         source="centre",
         type=EventType.SITE_DOUBLED,
         time=instant(now_ms),
-        data=EventData(run=run, previous_run=other, detail=detail),
+        data=EventData(
+            run=second,
+            previous_run=first,
+            detail=f"runs {first} and {second} take turns: two boxes use the token of this site; enrol one anew",
+        ),
     )
 
 
@@ -265,7 +269,7 @@ class Subscriber:
         if other := self._turns.take(site, run):
             event = doubled(run, other, now_ms)
             self._events.append(EventRow.of(site, event, now_ms))
-            self._say(f"site {site}: {event.data.detail}")
+            self._say(f"site {site}", event.data.detail)
 
     def _say(self, kind: str, more: str = "") -> None:
         """Log this kind of trouble, at most once a minute."""

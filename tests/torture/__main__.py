@@ -102,7 +102,7 @@ def run(folder: Path, seed: int, minutes: float, sites: Sequence[str], only: Col
     strokes = schedule(seed, minutes * 60, sites, at_site, at_centre)
     say(f"{command}: {len(strokes)} strokes")
     account = Account({})
-    began = datetime.now(UTC)
+    began, what = datetime.now(UTC), commit()
     with Stage(folder, seed, sites, with_root, say) as stage:
         stage.live(strokes, [*at_site, *at_centre], minutes * 60)
         say("all faults are over; waiting for the rest to arrive")
@@ -117,7 +117,7 @@ def run(folder: Path, seed: int, minutes: float, sites: Sequence[str], only: Col
         minutes=minutes,
         sites=len(sites),
         machine=machine(),
-        commit=commit(),
+        commit=what,
         strokes=strokes,
         left_out=left_out + left_out_too,
         account=account,

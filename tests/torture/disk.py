@@ -50,6 +50,12 @@ class Disk(PowerDisk):
         name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
         Path("/sys/fs/ext4", name, "trigger_fs_error").write_text("from outside")
 
+    def mend(self) -> None:
+        """It works again. Only a file system that has given it up is mounted anew: two that write would ruin it."""
+        self.heal()
+        if os.statvfs(self.mount_point).f_flag & os.ST_RDONLY:
+            self.plug_in()
+
     def pull_out(self) -> None:
         """The disk is gone, and its mount point is an empty folder that anybody may write to."""
         self.dead()

@@ -67,9 +67,9 @@ def _make_unreadable(at: Crossing) -> None:
     restore(at)
 
 
-def _plug_in_and_restore(at: Crossing) -> None:
+def _make_readable(at: Crossing) -> None:
     assert at.disk is not None
-    at.disk.plug_in()
+    at.disk.mend()
     restore(at)
 
 
@@ -155,7 +155,7 @@ DISK: Final[Sequence[Fault[Crossing]]] = [
         frozenset({"link", "disk"}),
         (8, 16),
         lambda at: at.ways(Link.cut),
-        _plug_in_and_restore,
+        _make_readable,
         BY_DISK._replace(excuses=BY_DISK.excuses | {LossCause.DAMAGED}),
         again=(4, _make_unreadable),
         needs_root=True,
