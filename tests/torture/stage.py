@@ -29,7 +29,7 @@ from tests.rig.port import Port
 from tests.rig.processes import until
 from tests.rig.stranger import Stranger
 from tests.system.footage import archived_pictures
-from tests.torture.account import Account, Blow, Evidence, Shot, Stretch, twice
+from tests.torture.account import Account, Blow, Evidence, Shot, Stretch, Word, twice
 from tests.torture.crossing import CAMERA, CLIP, Centre, Crossing, Eye, Place, Twin
 from tests.torture.disk import Disk
 from tests.torture.faults import Fault
@@ -43,8 +43,6 @@ _SETTLES_S: Final = 90.0
 """How long the last of the backlog may take."""
 _ANSWERS_S: Final = 120.0
 """How long the centre may take to tell of the whole campaign."""
-_TOLD_S: Final = 60.0
-"""How soon the centre must know of a fault of which it is told at all."""
 _MIB: Final = 1024**2
 _DISK_MIB: Final = 1024
 
@@ -78,7 +76,6 @@ class Stage:
     def __post_init__(self) -> None:
         self._exit = ExitStack()
         self._crossings: dict[str, Crossing] = {}
-        self._kinds: dict[str, Fault[Any]] = {}
         self._begun_s = 0.0
 
     # --- the city ---
@@ -175,11 +172,11 @@ class Stage:
 
     def live(self, strokes: Sequence[Stroke], faults: Collection[Fault[Any]], length_s: float) -> None:
         """Every stroke has struck and is over, and the cameras have gone on for a while."""
-        self._kinds = {fault.name: fault for fault in faults}
+        kinds = {fault.name: fault for fault in faults}
         self._begun_s = time.time()
         actions: list[Action] = []
         for number, stroke in enumerate(strokes):
-            self._plan(actions, number, stroke, self._kinds[stroke.fault])
+            self._plan(actions, number, stroke, kinds[stroke.fault])
         heapq.heapify(actions)
         while actions:
             action = heapq.heappop(actions)
@@ -286,8 +283,6 @@ class Stage:
         for name in sorted(ItemName.parse(path.name) for path in sent.iterdir()):
             if name not in names:
                 account.find(crossing.name, name.start_ms / 1000, f"the centre gave a receipt and does not have {name}")
-        for blow in self._untold(crossing):
-            account.find(crossing.name, blow.begun_s, f"nobody is told of it within {_TOLD_S:.0f} s", [blow.fault])
         corrupt = [(name.start_ms / 1000, f"{name}: {why}") for name, file in files if (why := _wrong(name, file))]
         bad = {what.partition(":")[0] for _, what in corrupt}
         segments = [file for name, file in files if name.kind is ItemKind.SEGMENT and str(name) not in bad]
@@ -302,27 +297,17 @@ class Stage:
             blows=[blow for blow in self.blows if blow.place in ("", crossing.name)],
             until_s=self.ended_s,
             corrupt=corrupt,
+            words=list(self._words(crossing)),
         )
 
-    def _untold(self, crossing: Crossing) -> Iterator[Blow]:
-        """The faults that struck alone, and of which no event told in time."""
-        here = [blow for blow in self.blows if blow.place in ("", crossing.name)]
-        events = list(self._events(crossing))
-        for blow in here:
-            told = self._kinds[blow.fault].told
-            alone = not any(other.meets(blow.begun_s, blow.ended_s) for other in here if other is not blow)
-            in_time = (event for at_s, event in events if 0 <= at_s - blow.begun_s <= _TOLD_S)
-            if told and alone and not any(map(told, in_time)):
-                yield blow
-
-    def _events(self, crossing: Crossing) -> Iterator[tuple[float, Event]]:
-        """What the centre knows to have happened there, and since when it knows; the newest first."""
+    def _words(self, crossing: Crossing) -> Iterator[Word]:
+        """What the centre knows to have happened there, the newest first."""
         path = f"/events?site={crossing.name}&limit=1000"
         page = self._city.api(path, _ANSWERS_S)["events"]
         while page:
             for told in page:
                 received_s = datetime.fromisoformat(told["received_at"]).timestamp()
-                yield received_s, Event.model_validate(told["event"])
+                yield Word(received_s, Event.model_validate(told["event"]))
             page = self._city.api(f"{path}&before={page[-1]['number']}", _ANSWERS_S)["events"]
 
     def completeness(self) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from edge_agent.contract import Event, LossCause
+from edge_agent.contract import LossCause
 from tests.torture.account import Part, Rule
 from tests.torture.crossing import Place
 
@@ -32,8 +32,6 @@ class Fault(Generic[P]):
     """Done every so many seconds while it lasts."""
     needs_root: bool = False
     """For a disk or a network port of its own."""
-    told: Callable[[Event], bool] | None = None
-    """Whether an event is the one that must tell the centre of it; none: nobody is told."""
 
 
 BOTH: Final = frozenset(Part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edge_agent.contract import EventType, LinkPart
+from edge_agent.contract import Event, EventType, LinkPart
 from tests.rig.link import Link
 from tests.torture.crossing import Crossing
 from tests.torture.faults.fault import LOSES_NOTHING, Fault
@@ -32,6 +32,10 @@ def _bring_up(at: Crossing) -> None:
     assert at.port is not None
     at.port.bring_up()
     restore(at)
+
+
+def _tells_of_the_port(event: Event) -> bool:
+    return event.type is EventType.LINK_CHANGED and event.data.after == LinkPart.PORT
 
 
 LINK: Final[Sequence[Fault[Crossing]]] = [
@@ -106,8 +110,7 @@ LINK: Final[Sequence[Fault[Crossing]]] = [
         (5, 20),
         _take_down,
         _bring_up,
-        LOSES_NOTHING,
+        LOSES_NOTHING._replace(told=_tells_of_the_port),
         needs_root=True,
-        told=lambda event: event.type is EventType.LINK_CHANGED and event.data.after == LinkPart.PORT,
     ),
 ]

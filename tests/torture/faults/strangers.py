@@ -7,6 +7,7 @@ from typing import Final
 
 from edge_agent.contract import EventType
 from tests.torture import hostile
+from tests.torture.account import Rule
 from tests.torture.crossing import Crossing
 from tests.torture.faults.fault import Fault
 
@@ -26,6 +27,6 @@ STRANGERS: Final[Sequence[Fault[Crossing]]] = [
         (15, 25),
         lambda at: at.twin.start(at.site, at.city, at.clock.environment),
         lambda at: at.twin.end(),
-        told=lambda event: event.type is EventType.SITE_DOUBLED,
+        Rule(told=lambda event: event.type is EventType.SITE_DOUBLED),
     ),
 ]
