@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -95,7 +96,7 @@ def _signals_end_it() -> Iterator[None]:
 def run(folder: Path, seed: int, minutes: float, sites: Sequence[str], only: Collection[str], say: Any) -> Campaign:
     """The campaign, from the first camera to the last question."""
     command = f"make torture SEED={seed} MINUTES={minutes:g} SITES={len(sites)}"
-    command += f" FAULTS='{','.join(only)}'" if only else ""
+    command += f" FAULTS={shlex.quote(','.join(only))}" if only else ""
     with_root = _is_root()
     at_site, left_out = _usable(AT_SITE, only, with_root)
     at_centre, left_out_too = _usable(AT_CENTRE, only, with_root)

@@ -58,10 +58,10 @@ and then. Everything has to recover without a hand on it.
 """
 
 _VERDICT: Final = """
-*Unexplained: 0* means: of every picture that any camera sent in that time, either the picture itself is at the centre,
-byte for byte, or the centre shows its moment as lost, names the cause, and a fault that can have that cause did strike
-that crossing then. It does not mean that nothing was lost, nor that what was not injected would do no harm; the lists
-below say what was lost, and what was not injected.
+*Unexplained: 0* means: of every picture that the camera of a crossing sent in that time, either the picture itself is
+at the centre, byte for byte, or the centre shows its moment as lost and names the cause, and a fault which can do that
+did strike there and then. It does not mean that nothing was lost, nor that what was not injected does no harm: the
+tables below say what was lost, and what was not injected.
 """
 
 _READING: Final = """
@@ -72,7 +72,8 @@ what the dearest kill or power cut took of the footage before it. *Back* is the 
 and longest: recording, until the first picture that arrives; shipping, until the first item at the centre. At most 5 s
 and 15 s are allowed, but for a camera that refused our password, which is asked once a minute lest it lock us out, and
 for an agent that did not start at all, which the service manager starts again after 2 s; or when one of these was not
-over yet as the fault struck.
+over yet as the fault struck. Of a port that is down and of a second box an event must tell the centre within a minute;
+what the camera of the second box sent is not counted.
 """
 
 _NOT_INJECTED: Final = """

@@ -285,14 +285,15 @@ class Stage:
                 account.find(crossing.name, name.start_ms / 1000, f"the centre gave a receipt and does not have {name}")
         corrupt = [(name.start_ms / 1000, f"{name}: {why}") for name, file in files if (why := _wrong(name, file))]
         bad = {what.partition(":")[0] for _, what in corrupt}
-        segments = [file for name, file in files if name.kind is ItemKind.SEGMENT and str(name) not in bad]
         strangers = crossing.twin.runs()
+        ours = [(name, file) for name, file in files if name.run not in strangers]
+        segments = [file for name, file in ours if name.kind is ItemKind.SEGMENT and str(name) not in bad]
         return Evidence(
             site=crossing.name,
             picture_s=1 / float(CLIP.fps),
             sent=[Shot(sent.at_s, sent.digest) for sent in crossing.eye.sent()],
             stored=archived_pictures(segments, CLIP.codec),
-            arrived_s=[file.stat().st_mtime for name, file in files if name.run not in strangers],
+            arrived_s=[file.stat().st_mtime for _, file in ours],
             stretches=self._stretches(crossing),
             blows=[blow for blow in self.blows if blow.place in ("", crossing.name)],
             until_s=self.ended_s,
