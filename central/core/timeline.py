@@ -260,7 +260,9 @@ def _stretches(placed: Sequence[Placed], from_ms: int, end_ms: int) -> Iterator[
     at_ms = min([from_ms, *(p.start_ms for p in placed[:1])])
     covered: list[tuple[int, int, Dating]] = []
     for start_ms, stop_ms, segment in placed:
-        if covered and start_ms <= covered[-1][1] + FRAME_MS:
+        # Where the site itself says that something is missing, it is, however short.
+        reach_ms = 0 if segment.gap_before_ms and segment.gap_cause else FRAME_MS
+        if covered and start_ms <= covered[-1][1] + reach_ms:
             begin_ms, end_of_last_ms, dating = covered[-1]
             if dating is segment.dating:
                 covered[-1] = begin_ms, max(end_of_last_ms, stop_ms), dating
