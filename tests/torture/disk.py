@@ -53,7 +53,11 @@ class Disk(PowerDisk):
     def mend(self) -> None:
         """It works again. Only a file system that has given it up is mounted anew: two that write would ruin it."""
         self.heal()
-        if os.statvfs(self.mount_point).f_flag & os.ST_RDONLY:
+        probe = self.mount_point / "written-by-another-program"
+        try:  # a kernel may refuse every write and still say that it is mounted to be written
+            probe.touch()
+            probe.unlink()
+        except OSError:
             self.plug_in()
 
     def pull_out(self) -> None:
