@@ -24,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from central.core.timeline import FUTURE_MS
+from central.core.turns import Turns
 from central.errors import StoreDown
 from central.settings import BrokerAddress
 from central.store import EventRow, StateRow
@@ -33,9 +34,12 @@ from edge_agent.contract import (
     WISH,
     CameraState,
     Event,
+    EventData,
+    EventType,
     Presence,
     PresenceState,
     Wish,
+    instant,
     parse_topic,
 )
 
@@ -64,6 +68,22 @@ class _Store(Protocol):
 
 class _Reject(Exception):  # noqa: N818 - a judgement, not an error
     """A message that is not taken; its text is the kind of reason."""
+
+
+def doubled(run: str, other: str, now_ms: int) -> Event:
+    """The word that two boxes speak for one site; its id is the same whichever of the runs spoke last."""
+    first, second = sorted((run, other))
+    return Event(
+        id=f"doubled-{first}-{second}",
+        source="centre",
+        type=EventType.SITE_DOUBLED,
+        time=instant(now_ms),
+        data=EventData(
+            run=second,
+            previous_run=first,
+            detail=f"runs {first} and {second} take turns: two boxes use the token of this site; enrol one anew",
+        ),
+    )
 
 
 def _wall_ms() -> int:
@@ -95,6 +115,7 @@ class Subscriber:
         self._lock = Lock()
         self._latest: dict[_Key, str] = {(row.site, row.topic, row.camera): row.body for row in store.states()}
         self._topics = Counter(site for site, _, _ in self._latest)
+        self._turns = Turns()
         self._states: dict[_Key, StateRow] = {}
         self._events: deque[EventRow] = deque(maxlen=_EVENTS_WAITING)
         self._wishes: dict[str, bytes] = {}
@@ -230,6 +251,8 @@ class Subscriber:
             if isinstance(message, Presence):
                 if not supersedes(message, Presence.model_validate_json(known) if known else None):
                     raise _Reject("late will")
+                if message.state is PresenceState.ONLINE and not retained:  # a broker may remember who was before
+                    self._look_for_two(address.site, message.run, now_ms)
             elif retained and known and said_at_ms(message) < said_at_ms(type(message).model_validate_json(known)):
                 return  # a broker that lost its memory tells what was before
             elif known is None and self._topics[address.site] >= _TOPICS_PER_SITE:
@@ -240,6 +263,13 @@ class Subscriber:
             # What is not of now may be of a wrong clock; its copy in the spool says by which.
             if not isinstance(message, Presence) and abs(said_at_ms(message) - now_ms) <= _LIVE_MS:
                 self._samples.append(SampleRow.of(*key, message, now_ms))
+
+    def _look_for_two(self, site: str, run: str, now_ms: int) -> None:
+        """If two boxes are one site, that is an event, once; with the lock held."""
+        if other := self._turns.take(site, run):
+            event = doubled(run, other, now_ms)
+            self._events.append(EventRow.of(site, event, now_ms))
+            self._say(f"site {site}", event.data.detail)
 
     def _say(self, kind: str, more: str = "") -> None:
         """Log this kind of trouble, at most once a minute."""

@@ -58,6 +58,11 @@ class Finding:
             if name in self._stock:
                 if self._in_memory and not self._stock.is_shelved(name):
                     self._place.path(folder, text).unlink(missing_ok=True)
+                elif folder == READY and self._stock.sent_at(name.run, name.sequence) == name:
+                    with suppress(
+                        OSError
+                    ):  # the disk forgot that it went; if it still cannot, the next life sends it again
+                        self._place.path(READY, name).rename(self._place.path(SENT, name))
             elif self._in_memory or folder == READY:
                 self._stock.join_backlog(name, size, shelved=self._in_memory)
             else:

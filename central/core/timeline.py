@@ -266,7 +266,9 @@ def _stretches(placed: Sequence[Placed], from_ms: int, end_ms: int) -> Iterator[
     for start_ms, stop_ms, segment in placed:
         known = Interval(start_ms, stop_ms, State.RECORDED, dating=segment.dating, error_ms=segment.error_ms)
         last = covered[-1] if covered else None
-        if last is None or start_ms > last.to_ms + FRAME_MS:
+        # Where the site itself says that something is missing, it is, however short.
+        reach_ms = 0 if segment.gap_before_ms and segment.gap_cause else FRAME_MS
+        if last is None or start_ms > last.to_ms + reach_ms:
             covered.append(known)
         elif _fate(last) == _fate(known):
             covered[-1] = replace(last, to_ms=max(last.to_ms, stop_ms))

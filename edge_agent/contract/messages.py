@@ -162,7 +162,7 @@ class Host(Message):
 
 
 class EventType(StrEnum):
-    """What may happen at a site."""
+    """What may happen at a site. All are told by the site but `site.doubled`, which the centre finds out."""
 
     AGENT_STARTED = "simpang.agent.started"
     AGENT_STOPPING = "simpang.agent.stopping"
@@ -179,6 +179,7 @@ class EventType(StrEnum):
     SPOOL_FILLING = "simpang.spool.filling"
     SPOOL_TROUBLE = "simpang.spool.trouble"
     SPOOL_BACK = "simpang.spool.back"
+    SITE_DOUBLED = "simpang.site.doubled"
 
 
 class EventData(Message):
@@ -192,6 +193,7 @@ class EventData(Message):
     how many those are, where it can be told.
     `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
     `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
+    `site.doubled`: `run` and `previous_run`, the lives of two boxes that speak for the site in turns; `detail`.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
     `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
     `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.

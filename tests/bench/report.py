@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -64,6 +65,16 @@ def machine() -> str:
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024**2
     cpu = f"{os.cpu_count()} × {cpus[-1] if cpus else platform.machine()}"
     return f"{cpu}, {memory_mib} MiB, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """What was measured: the commit of the working tree, with a word when something was changed in it since."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip().replace("-dirty", ", with changes")
 
 
 def show(name: str, finding: Finding, command: str) -> None:

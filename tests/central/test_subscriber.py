@@ -33,7 +33,7 @@ from tests.rig.parts import require_program
 from tests.rig.processes import until
 
 NOW = 1_795_000_000_000
-RUN_1, RUN_2 = "000001aaaa", "000002aaaa"
+RUN_1, RUN_2, RUN_3 = "000001aaaa", "000002aaaa", "000003aaaa"
 P = "simpang/v1/aloha"
 
 
@@ -199,6 +199,32 @@ def test_the_late_will_of_an_old_run_does_not_take_a_site_down(listening: Listen
     assert '"online"' in listening.states()["presence"]
 
 
+def _doubles(store: Store) -> list[Event]:
+    """What the centre itself has found out, oldest first."""
+    told = [Event.model_validate_json(row.body) for _, row in store.events("aloha", 100)]
+    return [event for event in reversed(told) if event.type is EventType.SITE_DOUBLED]
+
+
+def test_two_boxes_with_one_identity_are_told_once(listening: Listening, caplog: pytest.LogCaptureFixture) -> None:
+    """A run that is back after another one: an event for each pair of runs, and a line in the log."""
+    for run in (RUN_1, RUN_2, RUN_1, RUN_2, RUN_1, RUN_3, RUN_1):
+        listening.take(f"{P}/presence", presence(run=run).to_json())
+        listening.take(f"{P}/presence", presence(PresenceState.OFFLINE, run=run).to_json())
+    listening.states()
+    found = _doubles(listening.store)
+    assert [{event.data.run, event.data.previous_run} for event in found] == [{RUN_1, RUN_2}, {RUN_1, RUN_3}]
+    assert "two boxes use the token of this site" in found[0].data.detail
+    assert f"site aloha: {found[0].data.detail}" in caplog.messages
+
+
+def test_one_box_is_not_taken_for_two(listening: Listening) -> None:
+    """Not one that starts anew, nor connects anew, nor one of which the broker remembers the life before."""
+    for run, retained in ((RUN_1, True), (RUN_1, False), (RUN_2, False), (RUN_1, True), (RUN_2, False), (RUN_3, False)):
+        listening.take(f"{P}/presence", presence(run=run).to_json(), retained=retained)
+    listening.states()
+    assert _doubles(listening.store) == []
+
+
 class Sick:
     """A store that can be told to fail."""
 
@@ -279,6 +305,15 @@ def test_presence_follows_a_site_that_vanishes(broker: Broker, reading: Any, sql
     until(lambda: "online" in str(sqlite_store.states("aloha")), 10, "online")
     site.vanish()
     until(lambda: "offline" in str(sqlite_store.states("aloha")), 10, "offline")
+
+
+def test_two_boxes_at_a_broker_are_noticed(broker: Broker, reading: Any, sqlite_store: Store) -> None:
+    """Each takes the connection over from the other, as a copied card does."""
+    for run in (RUN_1, RUN_2, RUN_1):
+        will = (f"{P}/presence", presence(PresenceState.OFFLINE, run=run).to_json())
+        with Guest(broker, "aloha", "aloha-token", will) as site:
+            site.say(f"{P}/presence", presence(run=run).to_json(), retain=True)
+    until(lambda: _doubles(sqlite_store), 10, "the event")
 
 
 def test_a_subscriber_waits_for_its_broker(

@@ -68,6 +68,12 @@ def test_jitter_of_labels_makes_no_hole() -> None:
     assert fates([footage(0), footage(4.9, media_start_ms=4000), footage(8)], 12) == [(0, 12, "recorded")]
 
 
+def test_a_hole_that_the_site_names_is_one_however_short() -> None:
+    """Two pictures of ten a second went with the disk; nobody may say that they are there."""
+    later = footage(4.2, session=2, gap_before_ms=1000, gap_cause=LossCause.DISK)
+    assert fates([footage(0), later], 8.2) == [(0, 4, "recorded"), (4, 4.2, "lost:disk"), (4.2, 8.2, "recorded")]
+
+
 def test_how_the_time_is_known_goes_with_the_footage() -> None:
     segments = [
         footage(0, dating=Dating.UNSYNCED),

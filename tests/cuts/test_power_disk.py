@@ -101,6 +101,23 @@ def test_a_disk_that_lies_loses_what_it_promised(disk: PowerDisk) -> None:
     assert not (root / "promised").exists() or (root / "promised").read_bytes() != SECTORS
 
 
+def test_a_sector_cannot_be_read_until_it_is_written(disk: PowerDisk) -> None:
+    """Of one file, at one place; other files can be read, and so can that place once there is something new."""
+    root = disk.mount()
+    write(root / "spoilt", SECTORS, sync=True)
+    write(root / "whole", SECTORS, sync=True)
+    disk.spoil(root / "spoilt", 50_000)
+    disk.forget([root / "whole"])
+    with (root / "spoilt").open("rb") as file, pytest.raises(OSError, match="Input/output error"):
+        file.read()
+    assert (root / "whole").read_bytes() == SECTORS
+    with (root / "spoilt").open("r+b") as file:
+        file.write(SECTORS)
+        os.fsync(file.fileno())
+    disk.forget([root / "spoilt"])
+    assert (root / "spoilt").read_bytes() == SECTORS
+
+
 def test_errors_come_and_go(disk: PowerDisk) -> None:
     """Writes that fail are told by fsync; a disk that is healed takes data again after a new mount."""
     root = disk.mount()

@@ -164,6 +164,18 @@ def test_a_disk_that_is_pulled_out_is_noticed_and_taken_back(disk: Disk, memory:
         assert later.spool.previous.run == run
 
 
+def test_a_disk_that_forgot_what_was_sent_is_reminded(disk: Disk, memory: Path) -> None:
+    """A rename that was not synced may be undone when the disk is mounted anew; the file does not stay in the line."""
+    with site(disk.directory / "spool", memory, mount=disk.directory) as here:
+        sent = here.segment()
+        assert here.waiting() == [sent]
+        (here.directory / "sent" / str(sent)).rename(here.directory / "ready" / str(sent))
+        here.spool._fail(DiskTrouble("writing failed"))
+        assert here.turn() == ""
+        assert (on_disk(here.directory), on_disk(here.directory, "sent")) == (set(), {str(sent)})
+        assert here.waiting() == []
+
+
 def test_an_empty_directory_is_not_taken_for_the_disk_that_was_there(disk: Disk, memory: Path) -> None:
     with site(disk.directory, memory) as here:
         kept = here.segment()

@@ -18,17 +18,19 @@ of the disk dies, its process takes down mount, loop device and itself.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import random
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +48,8 @@ when only one of them arrives; on a disk with sectors of 4096 bytes none does. (
 """
 _KEPT_SHARE: Final = (0.0, 0.1, 0.5, 0.9)
 """How likely a sector of the cache survives a cut; each cut has one of these."""
+_FIBMAP: Final = 1
+"""The request of ioctl(2) for the block of the disk that holds the n-th block of a file; linux/fs.h."""
 _FILE: Final = "disk"
 _PATIENCE_S: Final = 10.0
 
@@ -170,6 +174,20 @@ class PowerDisk:
     def eio_read(self) -> None:
         """Every read fails."""
         self._ask("eio_read")
+
+    def spoil(self, file: Path, at_byte: int) -> None:
+        """That place in a file that is synced cannot be read any more, until somebody writes there."""
+        self.forget([file])
+        number = struct.pack("I", at_byte // _BLOCK)
+        with file.open("rb") as opened:
+            (block,) = struct.unpack("I", fcntl.ioctl(opened, _FIBMAP, number))
+        self._ask("spoil", block)
+
+    def forget(self, files: Iterable[Path]) -> None:
+        """The kernel does not remember what of these files is synced: who reads them reads the disk."""
+        for file in files:
+            with suppress(FileNotFoundError), file.open("rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def slow(self, milliseconds: int) -> None:
         """Every write takes that much longer."""
@@ -306,6 +324,7 @@ class Device:
         self._armed: tuple[int, int] | None = None
         self._fed: int | None = None
         self._dead = self._eio_read = self._eio_write = self._lies = False
+        self._spoilt: set[int] = set()
         self._slow_s = 0.0
 
     # what a block layer asks for
@@ -316,6 +335,8 @@ class Device:
                 raise OSError(errno.EIO, "reading fails")
             size = max(0, min(size, self.size - offset))
             first, last = offset // _BLOCK, (offset + size - 1) // _BLOCK
+            if not self._spoilt.isdisjoint(range(first, last + 1)):
+                raise OSError(errno.EIO, "a sector cannot be read")
             data = b"".join(self._block(number) for number in range(first, last + 1))
             return data[offset - first * _BLOCK :][:size]
 
@@ -333,6 +354,7 @@ class Device:
                     before = self._block(number)
                     part = before[:at] + part + before[at + len(part) :]
                 self._cache[number] = part
+                self._spoilt.discard(number)
             self._writes += 1
             if self._armed and self._writes >= self._armed[0]:
                 self._lose_power(self._armed[1])
@@ -372,6 +394,8 @@ class Device:
                     self._eio_write = True
                 case "eio_read":
                     self._eio_read = True
+                case "spoil":
+                    self._spoilt.update(numbers)
                 case "slow":
                     self._slow_s = numbers[0] / 1000
                 case "lie":
@@ -390,6 +414,7 @@ class Device:
 
     def _be_well(self) -> None:
         self._dead = self._eio_read = self._eio_write = self._lies = False
+        self._spoilt.clear()
         self._slow_s = 0.0
 
     def _block(self, number: int) -> bytes:

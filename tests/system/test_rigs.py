@@ -15,6 +15,8 @@ from pathlib import Path
 import av
 import pytest
 
+from edge_agent.contract import Reach
+from edge_agent.probe import WayProbe
 from tests.rig import clips
 from tests.rig.city import to_toml
 from tests.rig.clock_shim import ClockShim
@@ -22,6 +24,7 @@ from tests.rig.keeper import RESTART_S, Keeper
 from tests.rig.link import Address, Link
 from tests.rig.netns import CENTRE_ADDRESS, Cable
 from tests.rig.parts import require_network_namespaces, require_program, require_rtsp_server
+from tests.rig.port import Port
 from tests.rig.processes import LateError, Program, left_behind, until
 from tests.rig.stranger import ANSWERS, Stranger
 from tests.system.footage import camera
@@ -202,6 +205,18 @@ def test_cable_breaks_and_is_mended(tmp_path: Path, breaks: Callable[[Cable], No
             until(lambda: ask() == "hello", 10, "the cable is mended")
     names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert str(cable.at_site[3]) not in names
+
+
+def test_a_port_is_taken_down_and_brought_up() -> None:
+    """An agent that looks at it sees so, and nothing of it is left."""
+    with Port() as port:
+        way = WayProbe(("127.0.0.1", 1), port.name)
+        until(lambda: way.port() is Reach.UP, 5, "the port has a carrier")
+        port.take_down()
+        assert way.port() is Reach.DOWN
+        port.bring_up()
+        until(lambda: way.port() is Reach.UP, 5, "the port has a carrier again")
+    assert not Path("/sys/class/net", port.name).exists()
 
 
 def test_program_that_starts_another_leaves_nobody(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from typing import Any, Final
 import pytest
 from rich.console import Console
 
-from tests.bench.report import machine
+from tests.bench.report import commit, machine
 from tests.rig.parts import require_power_disk, require_program, require_rtsp_server
 from tests.torture.account import Account
 from tests.torture.faults import AT_CENTRE, AT_SITE, RULES, Fault
@@ -95,15 +96,15 @@ def _signals_end_it() -> Iterator[None]:
 def run(folder: Path, seed: int, minutes: float, sites: Sequence[str], only: Collection[str], say: Any) -> Campaign:
     """The campaign, from the first camera to the last question."""
     command = f"make torture SEED={seed} MINUTES={minutes:g} SITES={len(sites)}"
-    command += f" FAULTS='{','.join(only)}'" if only else ""
-    with_disks = _may_have_disks()
-    at_site, left_out = _usable(AT_SITE, only, with_disks)
-    at_centre, left_out_too = _usable(AT_CENTRE, only, with_disks)
+    command += f" FAULTS={shlex.quote(','.join(only))}" if only else ""
+    with_root = _is_root()
+    at_site, left_out = _usable(AT_SITE, only, with_root)
+    at_centre, left_out_too = _usable(AT_CENTRE, only, with_root)
     strokes = schedule(seed, minutes * 60, sites, at_site, at_centre)
     say(f"{command}: {len(strokes)} strokes")
     account = Account({})
-    began = datetime.now(UTC)
-    with Stage(folder, seed, sites, with_disks, say) as stage:
+    began, what = datetime.now(UTC), commit()
+    with Stage(folder, seed, sites, with_root, say) as stage:
         stage.live(strokes, [*at_site, *at_centre], minutes * 60)
         say("all faults are over; waiting for the rest to arrive")
         stage.settle()
@@ -111,25 +112,37 @@ def run(folder: Path, seed: int, minutes: float, sites: Sequence[str], only: Col
             account.judge(evidence, RULES)
         completeness = stage.completeness()
     return Campaign(
-        began, command, seed, minutes, len(sites), machine(), strokes, left_out + left_out_too, account, completeness
+        at=began,
+        command=command,
+        seed=seed,
+        minutes=minutes,
+        sites=len(sites),
+        machine=machine(),
+        commit=what,
+        strokes=strokes,
+        left_out=left_out + left_out_too,
+        account=account,
+        completeness=completeness,
     )
 
 
-def _may_have_disks() -> bool:
+def _is_root() -> bool:
+    """Whether there are disks that lose power, and network ports."""
     try:
         require_power_disk()
+        require_program("ip")
     except pytest.skip.Exception:
         return False
     return True
 
 
 def _usable(
-    faults: Collection[Fault[Any]], only: Collection[str], with_disks: bool
+    faults: Collection[Fault[Any]], only: Collection[str], with_root: bool
 ) -> tuple[list[Fault[Any]], list[str]]:
     """Those that can be injected here, and what there is to say of those that cannot."""
     wanted = [fault for fault in faults if not only or fault.name in only]
-    usable = [fault for fault in wanted if with_disks or not fault.needs_disk]
-    return usable, [f"{fault.name}: needs root and FUSE" for fault in wanted if fault not in usable]
+    usable = [fault for fault in wanted if with_root or not fault.needs_root]
+    return usable, [f"{fault.name}: needs root, FUSE and iproute2" for fault in wanted if fault not in usable]
 
 
 if __name__ == "__main__":

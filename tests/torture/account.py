@@ -7,13 +7,13 @@ allow it. Pictures are matched by their numbers, so nothing here is an estimate.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 from typing import Final, NamedTuple
 
-from edge_agent.contract import LossCause
+from edge_agent.contract import Event, LossCause
 
 LABEL_S: Final = 1.5
 """How far the centre's clock times of footage may be from those of the ledger."""
@@ -24,6 +24,8 @@ AFTER_S: Final = 6.0
 _EVICTED: Final = LossCause.EVICTED
 CUT_S: Final = 1.0
 """What one kill or power cut may cost."""
+TOLD_S: Final = 60.0
+"""How soon the centre must know of a fault of which it is told at all."""
 
 
 class Part(StrEnum):
@@ -46,6 +48,8 @@ class Rule(NamedTuple):
     is_cut: bool = False
     """A life ends by it: what is lost before it began is counted against `CUT_S`."""
     recovers_s: Mapping[Part, float] = RECOVERS_S
+    told: Callable[[Event], bool] | None = None
+    """Whether an event is the one that must tell the centre of it; none: nobody needs to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,13 @@ class Shot(NamedTuple):
 
     at_s: float
     digest: str
+
+
+class Word(NamedTuple):
+    """An event, and when the centre learned of it."""
+
+    at_s: float
+    event: Event
 
 
 class Stretch(NamedTuple):
@@ -101,6 +112,8 @@ class Evidence:
     """When the cameras stopped."""
     corrupt: Sequence[tuple[float, str]] = ()
     """Items that are not what they say, with their time and what is wrong."""
+    words: Sequence[Word] = ()
+    """What the centre was told of the site, or found out itself."""
 
 
 @dataclass
@@ -169,6 +182,7 @@ class Account:
                 self.total.times += 1
             judge.recovery(blow)
             judge.cut(blow)
+            judge.told(blow)
 
     def find(self, site: str, at_s: float, what: str, during: Iterable[str] = ()) -> None:
         """Something that must not be, is noted."""
@@ -310,6 +324,15 @@ class _Judge:
             row.cut_s.append(missing_s)
         if missing_s > CUT_S + evidence.picture_s / 2:
             what = f"{missing_s:.1f} s are missing at the end of a life"
+            self._account.find(evidence.site, blow.begun_s, what, [blow.fault])
+
+    def told(self, blow: Blow) -> None:
+        """The centre knows of it in time, where nothing else was at work."""
+        evidence, told = self._evidence, self._rules[blow.fault].told
+        if told is None or any(o.meets(blow.begun_s, blow.ended_s) for o in evidence.blows if o is not blow):
+            return
+        if not any(told(word.event) for word in evidence.words if 0 <= word.at_s - blow.begun_s <= TOLD_S):
+            what = f"the centre does not learn of it within {TOLD_S:.0f} s"
             self._account.find(evidence.site, blow.begun_s, what, [blow.fault])
 
 

@@ -50,6 +50,16 @@ class Disk(PowerDisk):
         name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
         Path("/sys/fs/ext4", name, "trigger_fs_error").write_text("from outside")
 
+    def mend(self) -> None:
+        """It works again. Only a file system that has given it up is mounted anew: two that write would ruin it."""
+        self.heal()
+        probe = self.mount_point / "written-by-another-program"
+        try:  # a kernel may refuse every write and still say that it is mounted to be written
+            probe.touch()
+            probe.unlink()
+        except OSError:
+            self.plug_in()
+
     def pull_out(self) -> None:
         """The disk is gone, and its mount point is an empty folder that anybody may write to."""
         self.dead()

@@ -31,6 +31,7 @@ class Campaign:
     minutes: float
     sites: int
     machine: str
+    commit: str
     strokes: Sequence[Stroke]
     left_out: Sequence[str]
     """Faults that could not be injected here."""
@@ -56,6 +57,13 @@ What is not there must be a loss that the centre itself explains, with a cause t
 and then. Everything has to recover without a hand on it.
 """
 
+_VERDICT: Final = """
+*Unexplained: 0* means: of every picture that the camera of a crossing sent in that time, either the picture itself is
+at the centre, byte for byte, or the centre shows its moment as lost and names the cause, and a fault which can do that
+did strike there and then. It does not mean that nothing was lost, nor that what was not injected does no harm: the
+tables below say what was lost, and what was not injected.
+"""
+
 _READING: Final = """
 Pictures are those sent from shortly before a fault to shortly after it; where several faults met, each has them, so the
 rows add up to more than the sum. *Lost* are seconds of pictures that were sent and are not at the centre, explained;
@@ -64,7 +72,8 @@ what the dearest kill or power cut took of the footage before it. *Back* is the 
 and longest: recording, until the first picture that arrives; shipping, until the first item at the centre. At most 5 s
 and 15 s are allowed, but for a camera that refused our password, which is asked once a minute lest it lock us out, and
 for an agent that did not start at all, which the service manager starts again after 2 s; or when one of these was not
-over yet as the fault struck.
+over yet as the fault struck. Of a port that is down and of a second box an event must tell the centre within a minute;
+what the camera of the second box sent is not counted.
 """
 
 _NOT_INJECTED: Final = """
@@ -115,13 +124,16 @@ def page(campaign: Campaign) -> str:
     lines = [_HEAD.strip(), ""]
     lines += [
         f"- Run: {campaign.at:%Y-%m-%d}, {campaign.minutes:g} minutes, {campaign.sites} crossings, "
-        f"{total.times} faults. On {campaign.machine}.",
+        f"{total.times} faults. Commit {campaign.commit}.",
+        f"- On {campaign.machine}.",
         f"- Again: `{campaign.command}`. The seed decides which fault strikes where and when.",
         f"- Pictures sent by the cameras: {total.sent:,}; at the centre: {total.at_centre:,}; "
         f"lost with a true cause: {total.lost_s:.1f} s.",
         f"- Unexplained: {total.unexplained_s:.1f} s. Twice: {total.duplicates}. Corrupt: {total.corrupt}. "
         f"Not back in time: {total.late}."
         + ("" if total.most_cut_s is None else f" Most lost by one kill or power cut: {total.most_cut_s:.1f} s."),
+        "",
+        _VERDICT.strip(),
         "",
         "## What struck, and what came of it",
         "",
@@ -161,7 +173,7 @@ def table(campaign: Campaign) -> list[tuple[str, ...]]:
 
 def show(campaign: Campaign, console: Console) -> None:
     """The campaign is on the screen."""
-    shown = Table(caption=f"{campaign.machine}\n{campaign.command}")
+    shown = Table(caption=f"{campaign.machine}\n{campaign.command}, commit {campaign.commit}")
     for number, heading in enumerate(HEADINGS):
         shown.add_column(heading, justify="right" if number else "left")
     for line in table(campaign):
@@ -189,6 +201,7 @@ def to_json(campaign: Campaign) -> dict[str, Any]:
         "minutes": campaign.minutes,
         "sites": campaign.sites,
         "machine": campaign.machine,
+        "commit": campaign.commit,
         "holds": campaign.holds,
         "totals": _row(account.total),
         "rows": [{"fault": name} | _row(row) for name, row in sorted(account.rows.items())],

@@ -20,16 +20,17 @@ from urllib.parse import quote
 
 import av
 
-from edge_agent.contract import ItemKind, ItemName, LossCause, read_facts
+from edge_agent.contract import Event, ItemKind, ItemName, LossCause, read_facts
 from tests.rig.city import City
 from tests.rig.clock_shim import ClockShim
 from tests.rig.keeper import Keeper
 from tests.rig.link import Link
+from tests.rig.port import Port
 from tests.rig.processes import until
 from tests.rig.stranger import Stranger
 from tests.system.footage import archived_pictures
-from tests.torture.account import Account, Blow, Evidence, Shot, Stretch, twice
-from tests.torture.crossing import CAMERA, CLIP, Centre, Crossing, Eye, Place
+from tests.torture.account import Account, Blow, Evidence, Shot, Stretch, Word, twice
+from tests.torture.crossing import CAMERA, CLIP, Centre, Crossing, Eye, Place, Twin
 from tests.torture.disk import Disk
 from tests.torture.faults import Fault
 from tests.torture.hostile import INTRUDER
@@ -65,8 +66,8 @@ class Stage:
     folder: Path
     seed: int
     sites: Sequence[str]
-    with_disks: bool
-    """Whether each end has a disk of its own, which takes root."""
+    with_root: bool
+    """Whether each end has a disk of its own, and each site a network port."""
     say: Callable[[str], None]
     blows: list[Blow] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -121,7 +122,7 @@ class Stage:
         until(is_online, seconds, f"{crossing.name} is online", every_s=0.5)
 
     def _disk(self, name: str) -> Disk | None:
-        if not self.with_disks:
+        if not self.with_root:
             return None
         disk = self._exit.enter_context(Disk(self.folder / f"disk-{name}", _DISK_MIB))
         disk.mount()
@@ -137,6 +138,7 @@ class Stage:
         enter, city, folder = self._exit.enter_context, self._city, self.folder / f"around-{site}"
         folder.mkdir()
         door, bus, eye, clock = enter(Link()), enter(Link()), enter(Eye(folder)), enter(ClockShim(folder))
+        twin, port = enter(Twin(folder)), enter(Port()) if self.with_root else None
         spool: dict[str, Any] = {"directory": str(folder / "spool"), "quota_bytes": 96 * _MIB, "reserve_bytes": _MIB}
         if disk:
             spool |= {"directory": str(disk.mount_point / "spool"), "mount": str(disk.mount_point)}
@@ -144,7 +146,7 @@ class Stage:
             "spool": spool,
             "centre": {"url": f"http://127.0.0.1:{door.lay(city.agent_door)}"},
             "broker": {"host": "127.0.0.1", "port": bus.lay(city.broker)},
-            "link": {"interface": "lo"},
+            "link": {"interface": port.name if port else "lo"},
             "report": {"telemetry_s": 10},
         }
         filming = {"id": CAMERA, "source": "rtsp", "url": eye.url, "segment_s": 1, "snapshot_s": 20, "stall_s": 5}
@@ -156,6 +158,8 @@ class Stage:
             disk,
             site=made,
             eye=eye,
+            twin=twin,
+            port=port,
             door=door,
             bus=bus,
             clock=clock,
@@ -281,18 +285,31 @@ class Stage:
                 account.find(crossing.name, name.start_ms / 1000, f"the centre gave a receipt and does not have {name}")
         corrupt = [(name.start_ms / 1000, f"{name}: {why}") for name, file in files if (why := _wrong(name, file))]
         bad = {what.partition(":")[0] for _, what in corrupt}
-        segments = [file for name, file in files if name.kind is ItemKind.SEGMENT and str(name) not in bad]
+        strangers = crossing.twin.runs()
+        ours = [(name, file) for name, file in files if name.run not in strangers]
+        segments = [file for name, file in ours if name.kind is ItemKind.SEGMENT and str(name) not in bad]
         return Evidence(
             site=crossing.name,
             picture_s=1 / float(CLIP.fps),
             sent=[Shot(sent.at_s, sent.digest) for sent in crossing.eye.sent()],
             stored=archived_pictures(segments, CLIP.codec),
-            arrived_s=[file.stat().st_mtime for _, file in files],
+            arrived_s=[file.stat().st_mtime for _, file in ours],
             stretches=self._stretches(crossing),
             blows=[blow for blow in self.blows if blow.place in ("", crossing.name)],
             until_s=self.ended_s,
             corrupt=corrupt,
+            words=list(self._words(crossing)),
         )
+
+    def _words(self, crossing: Crossing) -> Iterator[Word]:
+        """What the centre knows to have happened there, the newest first."""
+        path = f"/events?site={crossing.name}&limit=1000"
+        page = self._city.api(path, _ANSWERS_S)["events"]
+        while page:
+            for told in page:
+                received_s = datetime.fromisoformat(told["received_at"]).timestamp()
+                yield Word(received_s, Event.model_validate(told["event"]))
+            page = self._city.api(f"{path}&before={page[-1]['number']}", _ANSWERS_S)["events"]
 
     def completeness(self) -> list[dict[str, Any]]:
         """The centre's own account."""

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from edge_agent.contract import LossCause
-from tests.torture.account import NO_FAULT, Account, Blow, Evidence, Part, Rule, Shot, Stretch, twice
+from edge_agent.contract import Event, EventData, EventType, LossCause, instant
+from tests.torture.account import NO_FAULT, Account, Blow, Evidence, Part, Rule, Shot, Stretch, Word, twice
 
 RULES = {
     "kill": Rule(frozenset({LossCause.AGENT}), frozenset(Part), is_cut=True),
     "cut": Rule(stops=frozenset({Part.SHIPPING})),
+    "twin": Rule(told=lambda event: event.type is EventType.SITE_DOUBLED),
     "full": Rule(frozenset({LossCause.EVICTED}), frozenset({Part.RECORDING})),
 }
 SENT = [Shot(number / 10, str(number)) for number in range(600)]
@@ -121,6 +122,24 @@ def test_recovery_counts_from_the_last_fault_of_several() -> None:
     assert account.rows["cut"].recovered_s == {Part.SHIPPING: [pytest.approx(0.5)]}
     assert account.rows["kill"].recovered_s[Part.SHIPPING] == [pytest.approx(0.5)]
     assert account.findings == []
+
+
+@pytest.mark.parametrize(
+    ("at_s", "type_", "is_told"),
+    [
+        (45, EventType.SITE_DOUBLED, True),
+        (45, EventType.LINK_CHANGED, False),
+        (29, EventType.SITE_DOUBLED, False),
+        (91, EventType.SITE_DOUBLED, False),
+    ],
+)
+def test_what_must_be_told_is_told_in_time(at_s: float, type_: EventType, is_told: bool) -> None:
+    """By the right word, not by one from before, and within a minute; unless something else was at work."""
+    event = Event(id="1", source="centre", type=type_, time=instant(0), data=EventData(run="000001aaaa"))
+    twin = Blow("lawang", "twin", 30, 40)
+    seen = replace(evidence(blows=[twin]), words=[Word(at_s, event)])
+    assert (judged(seen).findings == []) is is_told
+    assert judged(replace(seen, blows=[twin, Blow("", "cut", 35, 36)])).findings == []
 
 
 def test_twice_and_corrupt() -> None:
