@@ -110,6 +110,8 @@ class Spool:
         """Run and sequence of the newest item of earlier lives that was found, or is known to be gone; None while it is
         not known, or where nothing that was sent is kept any more."""
         self._life: Life | None = None
+        if self._memory:
+            self._writing.spare(self._memory)
         try:
             self._open_disk()
         except (DiskTrouble, SpoolFull) as error:
