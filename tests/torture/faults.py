@@ -369,12 +369,12 @@ AT_SITE: Final[Sequence[Fault[Crossing]]] = [
     ),
     Fault(
         "half a configuration",
-        "The agent is killed, and finds only the beginning of its settings file.",
+        "The agent is killed, finds only the beginning of its settings file, and goes on with the last good one.",
         frozenset({"agent"}),
         (4, 12),
         _halve_configuration,
         _mend_configuration,
-        _BY_AGENT._replace(recovers_s={part: seconds + RESTART_S for part, seconds in RECOVERS_S.items()}),
+        _BY_AGENT,
     ),
     Fault(
         "second agent",
