@@ -27,12 +27,12 @@ class Life:
     def __init__(self, disk: Place | None, memory: Place | None) -> None:
         self.previous: PreviousRun | None = None
         """How the life before this one ended; None when this is the first."""
-        self._counter, self._known = 0, NOTHING
+        self._counter = 0
         self._ended: LossCause | None = None
         self._lock, self._pen = Lock(), Lock()  # whoever tells us something does not wait for a disk
-        self.known_before = NOTHING
-        """Up to that item, run and sequence, lives before this one knew that the centre may know more than the disk."""
         notes = [note for place in (disk, memory) if place and (note := place.read_note())]
+        self._known = self.known_before = max((note.known for note in notes), default=NOTHING)
+        """Up to that item, run and sequence, lives before this one knew that the centre may know more than the disk."""
         last = max(notes, key=lambda note: note.counter, default=None)
         if last:
             self.previous = PreviousRun(last.run, last.cause)

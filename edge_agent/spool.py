@@ -602,10 +602,12 @@ class Spool:
             disk.keep(_LOCKS, locks.spans)
 
     def _keep_note(self) -> None:
-        for place in filter(None, (self._memory, None if self.trouble else self._disk)):
+        if self._life and self._memory:
+            with suppress(SpoolError):  # it serves where the disk does not
+                self._life.claim(self._memory)
+        if self._life and self._disk and not self.trouble:
             with suppress(SpoolFull):  # it can wait
-                if self._life:
-                    self._life.claim(place)
+                self._life.claim(self._disk)
 
     # --- finding what is here ---
 

@@ -345,16 +345,19 @@ def test_what_is_no_longer_kept_is_not_taken_for_lost_by_the_disk(tmp_path: Path
     second.spool.close()
 
 
-def test_what_went_from_memory_is_not_taken_for_lost_by_the_disk(tmp_path: Path) -> None:
-    """The disk was full, so the newest never lay there."""
+@pytest.mark.parametrize("is_back", [True, False])
+def test_what_went_from_memory_is_not_taken_for_lost_by_the_disk(tmp_path: Path, *, is_back: bool) -> None:
+    """The newest never lay on the disk, which was back in the same life, or in the next one, of the same boot."""
     first = Life(tmp_path / "spool", items=2, memory=tmp_path / "memory")
-    first.spool.trouble = "it is full"
+    first.spool.trouble = "it is away"
     name = first.add()
     first.spool.mark_sent(name)
-    first.spool.trouble = ""
-    first.spool.tend()
+    if is_back:
+        first.spool.tend()
+    else:
+        first.spool._keep_note()
     first.spool.close()
-    second = Life(tmp_path / "spool", items=0)
+    second = Life(tmp_path / "spool", items=0, memory=tmp_path / "memory")
     second.centre.known = (name.run, name.sequence)
     second.compare()
     assert second.stepped_back() == 0
