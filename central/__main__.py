@@ -133,7 +133,11 @@ def sites(as_json: AsJson = False, config: Config = None, directory: Directory =
             f"{recording} of {len(site.cameras)} record" if site.cameras else "-",
             f"{site.seen_at:%F %T} UTC" if site.seen_at else "-",
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for site in found.sites:
+        if site.detail:
+            console.print(f"{site.site}: {site.detail}", markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command()

@@ -102,6 +102,12 @@ class ItemRow:
     """What the name says, once another clock of the boot has had its say on `start_ms`."""
 
     @property
+    def is_dated(self) -> bool:
+        """Whether its time is sure."""
+        dating = Dating.of(self.clock, self.start_ms, self.label_ms)
+        return dating is not Dating.UNSYNCED and self.start_ms <= self.stored_ms + FUTURE_MS
+
+    @property
     def told(self) -> RunClock | None:
         """What it tells of the clock of its run, if anything."""
         if self.monotonic_ms is None or self.clock != ClockQuality.SYNCED or self.start_ms > self.stored_ms + FUTURE_MS:
@@ -390,16 +396,23 @@ class Store:
         return None
 
     def latest_snapshot(self, site: str, camera: str) -> ItemRow | None:
-        """The newest snapshot by order of recording, whatever its label says."""
-        query = (
+        """The newest snapshot: by its time where that is sure, else by order of recording.
+
+        The order alone is not enough: after a new disk the runs count from the start for one life.
+        """
+        of_camera = (
             sa.select(*_item_columns())
             .where(items.c.site == site, items.c.camera == camera, items.c.kind == "snapshot")
             .where(items.c.lost_ms.is_(None))
-            .order_by(items.c.run.desc(), items.c.sequence.desc())
             .limit(1)
         )
+        in_order = of_camera.order_by(items.c.run.desc(), items.c.sequence.desc())
+        in_time = of_camera.where(_is_sure(items.c), items.c.start_ms <= items.c.stored_ms + FUTURE_MS).order_by(
+            items.c.start_ms.desc(), items.c.run.desc(), items.c.sequence.desc()
+        )
         with self._read() as connection:
-            return _item(connection.execute(query))
+            last = _item(connection.execute(in_order))
+            return _item(connection.execute(in_time)) if last and last.is_dated else last
 
     def footage(self, site: str, camera: str, from_ms: int, to_ms: int, *, also_lost: bool = False) -> list[Footage]:
         """The segments that reach into the interval by their labels, with one neighbour on each side.
@@ -614,6 +627,11 @@ def _footage_columns() -> list[sa.Column[Any]]:
     return [*(items.c[name] for name in names), adrift.c.placed_ms, adrift.c.error_ms]
 
 
+def _is_sure(columns: Any) -> sa.ColumnElement[bool]:
+    """The time of the row is; as `Dating.of` has it."""
+    return sa.or_(columns.clock != ClockQuality.UNSYNCED, columns.label_ms.is_not(None))
+
+
 def _neighbours(
     connection: sa.Connection, beyond: sa.Select[Any], order: Callable[[Any], sa.UnaryExpression[Any]]
 ) -> Iterator[Footage]:
@@ -623,8 +641,7 @@ def _neighbours(
         yield (nearest := _footage(row))
         if nearest.dating is Dating.UNSYNCED:
             near = ordered.limit(_LOOK_BEYOND).subquery()
-            sure = sa.or_(near.c.clock != ClockQuality.UNSYNCED, near.c.label_ms.is_not(None))
-            first = sa.select(near).where(sure).order_by(order(near.c.start_ms)).limit(1)
+            first = sa.select(near).where(_is_sure(near.c)).order_by(order(near.c.start_ms)).limit(1)
             yield from map(_footage, connection.execute(first).mappings())
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from edge_agent.clock import SystemClock
 from edge_agent.errors import SettingsError, SpoolError
+from edge_agent.last_good import LastGood, state_directory
 from edge_agent.settings import load
 
 _DONE, _BAD_SETTINGS, _NOT_FIT = 0, 2, 3
@@ -25,8 +26,9 @@ def main() -> None:
     """Run the command that the arguments name; the exit code says how it went."""
     arguments = _arguments()
     _log()
+    last_good = LastGood(arguments.config, state_directory())
     try:
-        settings = load(arguments.config)
+        settings = load(arguments.config) if arguments.command == "check" else last_good.load()
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(_BAD_SETTINGS)
@@ -40,7 +42,7 @@ def main() -> None:
     from edge_agent.agent import Agent
 
     try:
-        code = Agent(settings, SystemClock()).run()
+        code = Agent(settings, SystemClock(), last_good).run()
     except SpoolError as error:
         print(error, file=sys.stderr)
         sys.exit(_NOT_FIT)

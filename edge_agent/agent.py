@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.contract import Message, Wish
     from edge_agent.core.status import CameraStatus, Room
+    from edge_agent.last_good import LastGood
     from edge_agent.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -91,10 +92,10 @@ class Ending:
 
 
 class Agent:
-    """One life of the agent at one site."""
+    """One life of the agent at one site; `last_good` is where its settings come from."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings, self._clock = settings, clock
+    def __init__(self, settings: Settings, clock: Clock, last_good: LastGood) -> None:
+        self._settings, self._clock, self._last_good = settings, clock, last_good
         self._crew = Crew(clock)
         self._board = Board()
         self._ending: Ending | None = None
@@ -177,6 +178,8 @@ class Agent:
                 previous_run=previous.run if previous else None,
             ),
         )
+        if trouble := self._last_good.trouble:
+            announce(EventType.SETTINGS_TROUBLE, EventData(run=spool.run, detail=trouble))
         board.post("info", self._info(spool.run))
 
         lanes = {"ship": Lane(spool.take_fresh, spool.arrived, _IDLE_S, fresh)}
@@ -248,6 +251,7 @@ class Agent:
 
         notify("READY=1")
         log.info("run %s of site %s with %d cameras", spool.run, settings.site, len(settings.cameras))
+        self._last_good.keep()
         self._watch(lines)
         notify("STOPPING=1")
         self._finish(spool, announce, report, ships["ship"], bus, silence)
@@ -317,6 +321,7 @@ class Agent:
             longitude=self._settings.longitude,
             cameras=tuple(camera.id for camera in self._settings.cameras),
             started_at=instant(self._clock.now_ms()),
+            detail=self._last_good.trouble,
         )
 
     def _shower(self, group: str) -> Callable[[Message], None]:

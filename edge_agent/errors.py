@@ -14,6 +14,7 @@
         ├── Unreachable           nobody answers: try again later
         ├── Refused               the centre does not accept our credentials
         ├── Rejected              the centre will never take this item
+        │   └── Superseded        … because it has another of the same identity
         └── Busy                  the centre asks for patience
 
 Anything else that is raised is a bug: it ends the process, and the service manager starts it again.
@@ -91,6 +92,10 @@ class Refused(LinkError):
 
 class Rejected(LinkError):
     """The centre will never take this item."""
+
+
+class Superseded(Rejected):
+    """The centre has the item already, as another salvage of the same segment."""
 
 
 class Busy(LinkError):

@@ -41,7 +41,7 @@ class Writing:
     def __init__(self, spool: _Spool) -> None:
         self._spool = spool
         self._open: set[str] = set()
-        self._saved: set[str] = set()
+        self._saved: set[tuple[str, ...]] = set()
 
     def begin(self, place: Place, file: str) -> OpenSegment:
         """An empty segment file; from its first sync on it survives a power cut."""
@@ -54,8 +54,13 @@ class Writing:
     def let_go(self, path: Path, *, is_saved: bool) -> None:
         """The segment is not open any more; its file is of no use where what was whole is saved in another."""
         if is_saved:
-            self._saved.add(path.name)
+            self._saved.add(_identity(path))
         self._open.discard(path.name)
+
+    def spare(self, place: Place) -> None:
+        """What became an item there, in this life or the last, is saved: what is left of it elsewhere is of no use."""
+        with disk_trouble("cannot look through the spool"):
+            self._saved.update(map(_identity, place.path(READY, "").iterdir()))
 
     def recover(self, place: Place) -> None:
         """What was left there is committed as far as it is whole, except for what is still being written."""
@@ -65,7 +70,7 @@ class Writing:
             if path.name in self._open:
                 continue
             try:
-                if path.suffix == ".part" and path.name not in self._saved:
+                if path.suffix == ".part" and _identity(path) not in self._saved:
                     self.salvage(place, path)
                 else:
                     path.unlink(missing_ok=True)
@@ -191,6 +196,11 @@ class OpenSegment:
         os.close(self._fd)
         self._fd = -1
         self._writing.let_go(self._path, is_saved=self._is_saved)
+
+
+def _identity(path: Path) -> tuple[str, ...]:
+    """Run and sequence, with which the names of open segments and of items begin."""
+    return tuple(path.name.split("_", 2)[:2])
 
 
 def _item_name(part: Path, duration_ms: int, sha256: str) -> ItemName:

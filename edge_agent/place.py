@@ -32,24 +32,28 @@ WRITING, READY, SENT, QUARANTINE = FOLDERS = ("writing", "ready", "sent", "quara
 _MARKER: Final = ".simpang-spool"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_BYTES: Final = 4096
+NOTHING: Final = ("", -1)
+"""Before the run and sequence of any item."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
     """Which life of the agent uses the directory, and how it ended: None while it has not.
 
-    `counter` is the highest that any life had; a life that could not know it has none of its own.
+    `counter` is the highest that any life had; a life that could not know it has none of its own. Up to `known`, run
+    and sequence, it is no news that the centre knows items of which nothing lies here.
     """
 
     run: str
     boot: str
     ended: LossCause | None
     counter: int
+    known: tuple[str, int] = NOTHING
 
     @classmethod
-    def now(cls, run: str, counter: int, ended: LossCause | None = None) -> Self:
+    def now(cls, run: str, counter: int, known: tuple[str, int], ended: LossCause | None) -> Self:
         """A note of this boot."""
-        return cls(run, _boot_id(), ended, counter)
+        return cls(run, _boot_id(), ended, counter, known)
 
     @property
     def cause(self) -> LossCause:
@@ -180,7 +184,9 @@ def read_note(directory: Path) -> Note | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         note = json.loads((directory / "run.json").read_text())
         counter = max(run_counter(note["run"]), note.get("counter", 0))
-        return Note(note["run"], note["boot"], LossCause(note["ended"]) if note["ended"] else None, counter)
+        run, sequence = note.get("known", NOTHING)
+        ended = LossCause(note["ended"]) if note["ended"] else None
+        return Note(note["run"], note["boot"], ended, counter, (str(run), int(sequence)))
     return None
 
 

@@ -280,14 +280,25 @@ def load(path: Path) -> Settings:
 
     SettingsError: one line per problem, each with where and what to do, and no value of any key.
     """
+    return parse(read(path), path)
+
+
+def read(path: Path) -> str:
+    """The text of the file; SettingsError."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(
             f"{path}: cannot be read: {error.strerror}", "give the right path, or the right to read it, to --config"
         ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: byte {error.start} is not UTF-8", "save the file as UTF-8 text") from error
+
+
+def parse(text: str, path: Path) -> Settings:
+    """The settings of that text, which was read at `path`, and of the environment; SettingsError as `load`."""
+    try:
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not TOML: {error}", "mend that line, or restore the file") from error
     try:

@@ -107,9 +107,11 @@ class Spool:
         self.previous: PreviousRun | None = None
         """How the life before this one ended; None when this is the first."""
         self.last: tuple[str, int] | None = None
-        """Run and sequence of the newest item of earlier lives that was found; None while it is not known, or where
-        nothing that was sent is kept any more: what is newest goes last."""
+        """Run and sequence of the newest item of earlier lives that was found, or is known to be gone; None while it is
+        not known, or where nothing that was sent is kept any more."""
         self._life: Life | None = None
+        if self._memory:
+            self._writing.spare(self._memory)
         try:
             self._open_disk()
         except (DiskTrouble, SpoolFull) as error:
@@ -210,6 +212,8 @@ class Spool:
                 return
             if shelf:
                 shelf.unlink(missing_ok=True)
+                if self._life:
+                    self._life.forget(name.run)
                 return
             try:
                 # Not synced: if a power cut undoes the rename, the item is sent once more and recognised.
@@ -276,6 +280,11 @@ class Spool:
             self.arrived.set()
         return here
 
+    def learn(self, run: str, sequence: int) -> None:
+        """The centre knows that item of another life; the lives to come do, too, once the spool was tended."""
+        if self._life:
+            self._life.learn(run, sequence)
+
     # --- what keeping house needs ---
 
     def stats(self) -> SpoolStats:
@@ -311,7 +320,7 @@ class Spool:
 
         One that is back is taken into use again, with what lies on it, and gets what waited in memory.
         """
-        for step in (self._regain, self._scan_on, self._unshelve, self._keep_locks):
+        for step in (self._regain, self._scan_on, self._unshelve, self._keep_locks, self._keep_note):
             try:
                 step()
             except SpoolError as error:
@@ -320,9 +329,10 @@ class Spool:
 
     def end(self, cause: LossCause) -> None:
         """The life has ended in good order, because of `cause`; the next one will know."""
-        for place in (self._memory, self._disk):
-            if place and self._life:
-                self._life.end(place, cause)
+        if self._life:
+            self._life.end(cause)
+            for place in filter(None, (self._memory, self._disk)):
+                self._life.claim(place)
 
     def close(self) -> None:
         """Another process may use the directory."""
@@ -467,6 +477,9 @@ class Spool:
                 return 0
             self._denied = False
             doomed = self._stock.give_way(excess, is_all_known=self.scanned, most=_DROP_STEP)
+            newest = max(doomed.sent, default=None)
+            if newest and self._life and (self._stock.newest_sent or newest) <= newest:
+                self._life.forget(newest.run)
         files = [disk.path(SENT, name) for name in doomed.sent]
         for file in doomed.quarantined:
             files += [disk.path(QUARANTINE, file), disk.path(QUARANTINE, f"{file}.reason.txt")]
@@ -588,6 +601,14 @@ class Spool:
             self._locks_are_news = False
             disk.keep(_LOCKS, locks.spans)
 
+    def _keep_note(self) -> None:
+        if self._life and self._memory:
+            with suppress(SpoolError):  # it serves where the disk does not
+                self._life.claim(self._memory)
+        if self._life and self._disk and not self.trouble:
+            with suppress(SpoolFull):  # it can wait
+                self._life.claim(self._disk)
+
     # --- finding what is here ---
 
     def _scan_on(self, *, to_the_end: bool = False) -> None:
@@ -599,7 +620,9 @@ class Spool:
         yield from Finding(disk, self._stock, self._lock, self.run, in_memory=False)
         if disk is self._disk:
             self.scanned = True
-            self.last = self.last or self._stock.newest_earlier
+            newest = self._stock.newest_earlier
+            if newest and self._life:
+                self.last = self.last or max(newest, self._life.known_before)
 
 
 def _read_locks(disk: Place) -> Locks:

@@ -24,7 +24,7 @@ from edge_agent.contract import (
     content_digest,
 )
 from edge_agent.core.pace import in_flight_bytes, slice_bytes
-from edge_agent.errors import Busy, Refused, Rejected, SpoolError, Unreachable
+from edge_agent.errors import Busy, Refused, Rejected, SpoolError, Superseded, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _MOST_AT_ONCE: Final = 256 * 1024
 _MOST_ANSWER_BYTES: Final = 64 * 1024
 _REFUSED: Final = frozenset({401, 403})
-_REJECTED: Final = frozenset({400, 409, 413, 422})
+_REJECTED: Final = frozenset({400, 413, 422})
+_SUPERSEDED: Final = 409
 _BUSY: Final = frozenset({429, 503, 507})
 _PATIENCE_S: Final = 30.0
 _MOST_PATIENCE_S: Final = 600.0
@@ -171,6 +172,8 @@ class Uplink:
         why = f"{self._where}: {status} {_title(body)}".rstrip()
         if status in _REFUSED:
             raise Refused(why, "check `site` and the token, or enrol the site anew")
+        if status == _SUPERSEDED:
+            raise Superseded(why)
         if status in _REJECTED:
             raise Rejected(why)
         if status in _BUSY:

@@ -210,7 +210,8 @@ _ITEMS = f"""\
 `Content-Digest: sha-256=:<base64>:` (RFC 9530).
 
 `GET {contract.HELLO_PATH}` answers who the centre takes the caller for; with `?run=<run>` also the newest item that it
-knows of the site's other runs, by which an agent finds out that its disk has stepped back.
+knows of the site's other runs, by which an agent finds out that its disk has stepped back, and above
+which its next run begins.
 
 An item's name is also its file name at the agent:
 

@@ -28,6 +28,7 @@ class Answer:
 
 _KEEP: Final = "keeps the item, waits, tries again"
 _ASIDE: Final = "checks the file, tries once more, then sets the item aside in quarantine"
+_SUPERSEDED: Final = "sets the item aside in quarantine; the centre has what it was, so nothing is lost"
 ANSWERS: Final = (
     Answer(201, contract.Receipt, "stored durably", "may drop its copy"),
     Answer(
@@ -35,7 +36,7 @@ ANSWERS: Final = (
     ),
     Answer(400, contract.Problem, "the name, the digest or the content is wrong", _ASIDE),
     Answer(401, contract.Problem, "the token is not known", _KEEP),
-    Answer(409, contract.Problem, "other bytes are stored under this identity", _ASIDE),
+    Answer(409, contract.Problem, "other bytes are stored under this identity", _SUPERSEDED),
     Answer(413, contract.Problem, "the body is too large", _ASIDE),
     Answer(503, contract.Problem, "too many uploads at once, or storage is down; with `Retry-After`", _KEEP),
     Answer(507, contract.Problem, "the archive has no room; with `Retry-After`", _KEEP),

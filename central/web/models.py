@@ -59,6 +59,7 @@ class Site(_Answer):
     spool: SpoolState | None
     host: Host | None
     cameras: tuple[CameraState, ...]
+    detail: str = Field(description="What is wrong with the settings file of the site; empty when nothing is")
     seen_at: Instant | None = Field(description="When its last state message came, by the centre's clock")
     enrolled_at: Instant
 
@@ -82,6 +83,7 @@ class Site(_Answer):
                 for (topic, _), state in sorted(told.items())
                 if topic == CAMERA.group
             ),
+            detail=info.detail if info else "",
             seen_at=instant(max(state.received_ms for state in told.values())) if told else None,
             enrolled_at=instant(row.enrolled_ms),
         )

@@ -75,6 +75,7 @@ from edge_agent.contract.topics import (
 )
 from edge_agent.contract.words import (
     CONTRACT_VERSION,
+    MAX_COUNTER,
     RESERVED_SITES,
     Boot,
     CameraId,
@@ -106,6 +107,7 @@ __all__ = [
     "ITEM_PATH",
     "LINK",
     "MAX_COMPARED",
+    "MAX_COUNTER",
     "MAX_ITEM_BYTES",
     "MAX_MESSAGE_BYTES",
     "MAX_RANGES",

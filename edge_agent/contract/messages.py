@@ -52,6 +52,8 @@ class Info(Message):
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
     cameras: tuple[CameraId, ...]
     started_at: Instant
+    detail: str = ""
+    """What is wrong with the settings file, so that older settings are in force; empty when nothing is."""
 
 
 class Power(Message):
@@ -180,6 +182,7 @@ class EventType(StrEnum):
     SPOOL_TROUBLE = "simpang.spool.trouble"
     SPOOL_BACK = "simpang.spool.back"
     SITE_DOUBLED = "simpang.site.doubled"
+    SETTINGS_TROUBLE = "simpang.settings.trouble"
 
 
 class EventData(Message):
@@ -194,6 +197,7 @@ class EventData(Message):
     `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
     `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
     `site.doubled`: `run` and `previous_run`, the lives of two boxes that speak for the site in turns; `detail`.
+    `settings.trouble`: `detail`, what is wrong with the settings file; the last good settings are in force.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
     `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
     `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.

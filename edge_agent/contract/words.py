@@ -13,6 +13,7 @@ CONTRACT_VERSION: Final = "1.0"
 
 ID = r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
 RUN = r"[0-9]{6}[a-z0-9]{4}"
+MAX_COUNTER: Final = 999_999
 RESERVED_SITES: Final = frozenset({"city"})
 
 SiteId = Annotated[str, StringConstraints(pattern=rf"^{ID}$")]

@@ -105,4 +105,5 @@ def step_back(known: tuple[str, int], run: str, last: tuple[str, int] | None) ->
     if known[0] != last[0]:
         return None, f"the centre knows run {known[0]} of this site, this disk ends with {last[0]}: it stepped back"
     missing = known[1] - last[1]
-    return missing, f"the centre knows {missing} later items of run {known[0]}: the disk lost what it had flushed"
+    what = f"the centre knows {missing} later items of run {known[0]}"
+    return missing, f"{what}: the disk lost what it had flushed, or they went from memory while it was away"

@@ -138,6 +138,11 @@ class Stock:
         """The item at that place, if it has it and it is still kept here."""
         return self._sent.at(run, sequence)
 
+    @property
+    def newest_sent(self) -> ItemName | None:
+        """The newest of what it has and is still kept here."""
+        return next(reversed(self._sent), None)
+
     def see_earlier(self, name: ItemName, *, is_sent: bool) -> None:
         """An item of an earlier life was found on the disk."""
         self._newest = max(self._newest, (name.run, name.sequence))

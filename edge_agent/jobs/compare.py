@@ -45,6 +45,7 @@ class _Shelf(Protocol):
     def stats(self) -> SpoolStats: ...
     def sent(self, after: tuple[str, int], limit: int) -> list[ItemName]: ...
     def unsend(self, run: str, sequence: int) -> bool: ...
+    def learn(self, run: str, sequence: int) -> None: ...
 
 
 class _Centre(Protocol):
@@ -114,7 +115,7 @@ class Compare:
             place = names[-1].run, names[-1].sequence
 
     def _look_back(self, hello: Hello) -> None:
-        """If the centre knows of items that the disk has forgotten, that is said."""
+        """If the centre knows of items that the disk has forgotten, that is said; the next life counts from there."""
         if hello.newest_run is None or hello.newest_sequence is None:
             return
         found = step_back((hello.newest_run, hello.newest_sequence), self._shelf.run, self._shelf.last)
@@ -124,6 +125,7 @@ class Compare:
             data = EventData(run=self._shelf.run, previous_run=hello.newest_run, items=items, detail=detail)
             self._announce(EventType.SPOOL_STEPPED_BACK, data)
         self.proof = Proof(self.proof.compared_ms, detail)
+        self._shelf.learn(hello.newest_run, hello.newest_sequence)
 
     def _go_on(self) -> None:
         search = self._search

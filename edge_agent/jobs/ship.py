@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, instant
 from edge_agent.core.backoff import delay_s, is_told
-from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError
+from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError, Superseded
 
 if TYPE_CHECKING:
     import threading
@@ -121,6 +121,9 @@ class Ship:
         try:
             with self._queue.open(name) as file, self._lane.gate.passage(name, self._progress) as admit:
                 self._centre.deliver(name, file, admit)
+        except Superseded as error:
+            # A disk that failed may give back, in a later life, what had gone another way from memory.
+            return self._put_aside(name, str(error), is_lost=False)
         except Rejected as error:
             return self._look_again(name, error)
         except LinkError as error:
@@ -163,11 +166,11 @@ class Ship:
             return 0  # evicted while it was being sent
         return self._put_aside(name, f"cannot be read back: {error}")
 
-    def _put_aside(self, name: ItemName, reason: str) -> float:
+    def _put_aside(self, name: ItemName, reason: str, *, is_lost: bool = True) -> float:
         log.error("%s: put aside: %s", name, reason)
         wait_s = self._settle(lambda item: self._queue.quarantine(item, reason), name)
         # Only footage leaves a hole. An event about an event might be rejected like it, and so on.
-        if not wait_s and name.kind is ItemKind.SEGMENT:
+        if is_lost and not wait_s and name.kind is ItemKind.SEGMENT:
             self._announce(
                 EventType.SPOOL_QUARANTINED,
                 EventData(

@@ -89,6 +89,10 @@ def test_a_site_shows_what_it_said_last(client: TestClient, world: World) -> Non
     assert site["presence"] == {"state": "online", "run": RUN, "reason": "", "at": "2026-11-18T11:06:40.000Z"}
     assert site["cameras"][0]["fps"] == 25
     assert site["seen_at"] == "2026-11-18T11:06:40.500Z"
+    assert site["detail"] == ""
+    info = Info(version="1", run=RUN, name="", cameras=("north",), started_at=instant(T), detail="not TOML")
+    world.state("info", info)
+    assert get(client, "/sites/aloha")["detail"] == "not TOML"
 
 
 def test_the_timeline_tells_the_fate_of_each_moment(client: TestClient, world: World) -> None:

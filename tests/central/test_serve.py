@@ -7,15 +7,17 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from central.app import _listen
-from edge_agent.contract import HELLO_PATH, ITEM_PATH, ItemName, Receipt
+from central.app import _listen, open_store
+from central.settings import load
+from central.store import StateRow
+from edge_agent.contract import HELLO_PATH, ITEM_PATH, Info, ItemName, Receipt, instant
 from tests.rig.parts import require_program
 from tests.rig.postgres import Postgres
 from tests.rig.processes import CENTRAL, Program, until
@@ -77,6 +79,15 @@ def put(url: str, token: str, name: ItemName, data: bytes) -> httpx2.Response:
 
 def knows(url: str, token: str) -> bool:
     return httpx2.get(f"{url}{HELLO_PATH}", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_the_list_of_sites_tells_of_a_settings_file_that_cannot_be_used(centre: Centre) -> None:
+    centre.start()
+    centre.enrol("aloha")
+    info = Info(version="1", run="000001aaaa", name="", cameras=(), started_at=instant(0), detail="[x]: not TOML")
+    with closing(open_store(load(None, centre.directory))) as store:
+        store.put_states([StateRow("aloha", "info", "", 0, info.to_json().decode())])
+    assert centre.run("sites").stdout.endswith("aloha: [x]: not TOML\n")
 
 
 def test_from_nothing_to_a_stored_item_and_a_clean_end(centre: Centre) -> None:

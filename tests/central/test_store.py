@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from central.errors import SettingsError, StoreDown
 from central.schema import metadata
 from central.store import EventRow, ItemRow, SiteRow, StateRow, Store
-from edge_agent.contract import Event, EventData, EventType, LossCause, Range, instant
+from edge_agent.contract import ClockQuality, Event, EventData, EventType, LossCause, Range, instant
 from tests.rig.postgres import Postgres
 
 T = 1_795_000_000_000
@@ -164,6 +164,19 @@ def test_the_latest_snapshot_is_the_last_recorded_not_the_one_with_the_latest_la
     store.add_items([item_row(8, kind="snapshot", start_ms=999_999_999_999_999), later], [])
     assert store.latest_snapshot("aloha", "north") == later
     assert store.latest_snapshot("aloha", "south") is None
+
+
+def test_after_a_new_disk_the_latest_snapshot_is_that_of_the_run_with_the_lower_number(store: Store) -> None:
+    old = item_row(9, run="000057aaaa", kind="snapshot", start_ms=T)
+    new = item_row(1, run="000001bbbb", kind="snapshot", start_ms=T + 1000)
+    store.add_items([old, new], [])
+    assert store.latest_snapshot("aloha", "north") == new
+    undated = item_row(2, run="000001bbbb", kind="snapshot", start_ms=T + 2000, clock=ClockQuality.UNSYNCED)
+    store.add_items([undated], [])
+    assert store.latest_snapshot("aloha", "north") == new
+    later = item_row(1, run="000058cccc", kind="snapshot", start_ms=5, clock=ClockQuality.UNSYNCED)
+    store.add_items([later], [])
+    assert store.latest_snapshot("aloha", "north") == later, "nobody vouches for its time, but the order is known"
 
 
 def test_an_event_is_known_once_though_it_comes_by_both_lanes(store: Store) -> None:

@@ -21,6 +21,7 @@ from edge_agent.contract import (
     Inventory,
     ItemKind,
     ItemName,
+    LossCause,
     range_digest,
 )
 from edge_agent.core.inventory import Search, step_back
@@ -155,9 +156,11 @@ def test_a_disk_that_stepped_back_is_told_from_one_that_did_not(
 class Life:
     """A spool with items that were sent, and the job that compares it with an index."""
 
-    def __init__(self, directory: Path, items: int = 5) -> None:
+    def __init__(self, directory: Path, items: int = 5, memory: Path | None = None) -> None:
         self.clock = FakeClock()
-        self.spool = Spool(directory, quota_bytes=1 << 30, reserve_bytes=0, clock=self.clock)
+        self.spool = Spool(
+            directory, quota_bytes=1 << 30, reserve_bytes=0, clock=self.clock, memory=memory, memory_bytes=1 << 20
+        )
         self.names = [self.add() for _ in range(items)]
         for name in self.names:
             self.spool.mark_sent(name)
@@ -172,6 +175,10 @@ class Life:
         """Turns until nothing is due."""
         while self.job.run_once() == 0:
             pass
+
+    def stepped_back(self) -> int:
+        """How often that was told."""
+        return [kind for kind, _ in self.events].count(EventType.SPOOL_STEPPED_BACK)
 
     def waiting(self) -> list[ItemName]:
         return sorted(name for name, _ in self.spool._stock.line.items())
@@ -290,6 +297,71 @@ def test_a_later_item_at_the_centre_is_said_once_and_not_hidden(life: Life, capl
     assert data.previous_run == "000009zzzz"
     assert "another box" in life.job.proof.detail
     assert len(caplog.records) == 1
+
+
+def test_after_a_new_disk_the_next_life_begins_above_all_that_the_centre_knows_and_says_nothing(tmp_path: Path) -> None:
+    known = ("000057zzzz", 3)
+    for counter, told in (("000001", 1), ("000058", 0), ("000059", 0)):
+        life = Life(tmp_path / "spool")
+        assert life.spool.run[:6] == counter
+        life.centre.known = known
+        life.compare()
+        assert life.stepped_back() == told
+        life.spool.end(LossCause.STOPPED)
+        life.spool.tend()
+        life.spool.close()
+        known = max(known, (life.spool.run, 4))
+    last = Life(tmp_path / "spool", items=0)
+    assert last.spool.previous is not None
+    assert last.spool.previous.cause is LossCause.STOPPED, "what is learned late does not undo the end"
+    last.spool.close()
+
+
+def test_a_centre_that_knows_the_last_run_there_can_be_is_no_reason_to_stop(tmp_path: Path) -> None:
+    for counter in ("000001", "999999", "999999"):
+        life = Life(tmp_path / "spool", items=1)
+        assert life.spool.run[:6] == counter
+        life.centre.known = ("999999zzzz", 1)
+        life.compare()
+        life.spool.tend()
+        life.spool.close()
+
+
+def test_what_is_no_longer_kept_is_not_taken_for_lost_by_the_disk(tmp_path: Path) -> None:
+    """The newest was sent and gave way, and then older items of the backlog were sent."""
+    first = Life(tmp_path / "spool", items=0)
+    backlog, newest = first.add(), first.add()
+    first.spool.mark_sent(newest)
+    first.spool._stock._quota_bytes = 3
+    assert first.spool.make_room() == []
+    first.spool.mark_sent(backlog)
+    first.spool.tend()
+    first.spool.close()
+    second = Life(tmp_path / "spool", items=0)
+    assert second.spool.last is not None
+    second.centre.known = (newest.run, newest.sequence)
+    second.compare()
+    assert second.stepped_back() == 0
+    second.spool.close()
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_what_went_from_memory_is_not_taken_for_lost_by_the_disk(tmp_path: Path, *, is_back: bool) -> None:
+    """The newest never lay on the disk, which was back in the same life, or in the next one, of the same boot."""
+    first = Life(tmp_path / "spool", items=2, memory=tmp_path / "memory")
+    first.spool.trouble = "it is away"
+    name = first.add()
+    first.spool.mark_sent(name)
+    if is_back:
+        first.spool.tend()
+    else:
+        first.spool._keep_note()
+    first.spool.close()
+    second = Life(tmp_path / "spool", items=0, memory=tmp_path / "memory")
+    second.centre.known = (name.run, name.sequence)
+    second.compare()
+    assert second.stepped_back() == 0
+    second.spool.close()
 
 
 def test_a_run_that_began_without_its_disk_does_not_know() -> None:

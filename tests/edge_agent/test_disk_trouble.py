@@ -9,21 +9,23 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from pydantic import SecretStr
 
-from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, read_facts
+from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, Receipt, instant, read_facts
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.status import Room
-from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
+from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull, Superseded
+from edge_agent.gates import FreshGate
 from edge_agent.jobs.keep import Keep
+from edge_agent.jobs.ship import Lane, Ship
 from edge_agent.settings import CentreSettings
 from edge_agent.spool import Spool
 from edge_agent.uplink import Uplink
 from tests.edge_agent.test_agent import TOKEN, Box, findings, run_once
-from tests.edge_agent.test_spool import OPEN_FILE, SYNCED, begin, finished
+from tests.edge_agent.test_spool import FRAGMENT_ENDS, OPEN_FILE, SYNCED, begin, finished
 from tests.fakes import FakeClock
 from tests.rig.disks import Disk, tmpfs
 from tests.rig.link import free_port
@@ -266,6 +268,53 @@ def test_a_segment_whose_sync_failed_goes_into_a_new_file(tmp_path: Path, monkey
                 assert name is not None
                 assert (tmp_path / "spool" / "ready" / str(name)).stat().st_ino != number
         assert here.turn() == ""
+
+
+@pytest.mark.parametrize("reboots", [False, True])
+def test_what_a_failed_disk_gives_back_of_a_segment_that_went_through_memory_is_no_second_item(
+    tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch, *, reboots: bool
+) -> None:
+    """The agent dies before the disk is back. With the host memory is gone, too, but the centre has what was in it."""
+    with site(tmp_path / "spool", memory) as here:
+        segment = begin(here.spool)
+        part = segment._path
+        half = part.read_bytes()[: FRAGMENT_ENDS[0]]
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", _fails)
+            with pytest.raises(DiskTrouble):
+                segment.sync()
+        saved = segment.salvage()
+        assert saved is not None
+    part.write_bytes(half)
+    if reboots:
+        shutil.rmtree(memory)
+    with site(tmp_path / "spool", memory) as later:
+        found = later.spool.next_unsent()
+        assert found is not None
+        assert (found.run, found.sequence, found == saved) == (saved.run, saved.sequence, not reboots)
+        assert not list((tmp_path / "spool" / "writing").iterdir())
+        fresh, said = FreshGate(FakeClock()), []
+        lane = Lane(later.spool.next_unsent, later.spool.arrived, 0, fresh)
+        ship = Ship(lane, later.spool, Centre(saved), lambda *event: said.append(event), lambda: None, "", FakeClock())
+        assert ship.run_once() == 0
+        assert later.spool.next_unsent() is None
+        assert said == []
+        assert later.spool.stats().quarantined == reboots
+
+
+class Centre:
+    """Has one item, and takes none with the same identity but other bytes."""
+
+    def __init__(self, item: ItemName) -> None:
+        self._item = item
+
+    def deliver(self, name: ItemName, file: BinaryIO, _admit: Callable[[int], int]) -> Receipt:
+        assert (name.run, name.sequence) == (self._item.run, self._item.sequence)
+        if name != self._item:
+            raise Superseded("409 another item has this identity")
+        return Receipt(
+            site="a", run=name.run, sequence=name.sequence, sha256=name.sha256, size_bytes=1, stored_at=instant(0)
+        )
 
 
 def _fails(_fd: int) -> None:

@@ -26,7 +26,7 @@ from edge_agent.contract import (
     content_digest,
 )
 from edge_agent.core.pace import Limits
-from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError, Unreachable
+from edge_agent.errors import Busy, LinkError, Refused, Rejected, SpoolError, Superseded, Unreachable
 from edge_agent.gates import FreshGate, LateGate
 from edge_agent.jobs.ship import Lane, Ship
 from edge_agent.settings import CentreSettings
@@ -172,7 +172,7 @@ def test_whoever_gives_no_receipt_for_this_item_has_not_got_it(
     ("status", "expected"),
     [
         (400, Rejected),
-        (409, Rejected),
+        (409, Superseded),
         (413, Rejected),
         (422, Rejected),
         (401, Refused),
@@ -362,18 +362,27 @@ def test_refused_credentials_are_tried_slowly(centre: Centre, uplink: Uplink) ->
 def test_what_the_centre_rejects_twice_is_put_aside_and_explained(centre: Centre, uplink: Uplink) -> None:
     second = item(sequence=6)
     shipped = Shipped(uplink, item(), second)
-    centre.answer = lambda path: (409, {}, b"") if str(item()) in path else (201, {}, receipt(second))
+    centre.answer = lambda path: (422, {}, b"") if str(item()) in path else (201, {}, receipt(second))
     assert shipped.ship.run_once() == 1
     assert shipped.ship.run_once() == 0
     assert shipped.ship.run_once() == 0
     ((name, reason),) = shipped.shelf.aside
     assert (name, shipped.shelf.sent) == (item(), [second])
-    assert "409" in reason
+    assert "422" in reason
     (event,) = shipped.events
     assert (event.cause, event.camera, event.items) == (LossCause.DAMAGED, "north", 1)
     assert event.to_at is not None
     assert event.from_at is not None
     assert (event.to_at - event.from_at).total_seconds() == 4
+
+
+def test_what_the_centre_has_in_another_salvage_is_put_aside_and_no_loss(centre: Centre, uplink: Uplink) -> None:
+    shipped = Shipped(uplink, item())
+    centre.says(409, {}, b"")
+    assert shipped.ship.run_once() == 0
+    ((name, reason),) = shipped.shelf.aside
+    assert (name, shipped.events) == (item(), [])
+    assert "409" in reason
 
 
 def test_what_was_damaged_on_the_way_is_sent_again(centre: Centre, uplink: Uplink) -> None:

@@ -193,6 +193,10 @@ class PowerDisk:
         """Every write takes that much longer."""
         self._ask("slow", milliseconds)
 
+    def stall(self, milliseconds: int) -> None:
+        """For so long from now it answers nothing, and then as before: a card that tidies up within."""
+        self._ask("stall", milliseconds)
+
     def lie(self) -> None:
         """It says that it flushes, and does not, as cheap cards do."""
         self._ask("lie")
@@ -325,11 +329,12 @@ class Device:
         self._fed: int | None = None
         self._dead = self._eio_read = self._eio_write = self._lies = False
         self._spoilt: set[int] = set()
-        self._slow_s = 0.0
+        self._slow_s = self._stalls_until_s = 0.0
 
     # what a block layer asks for
 
     def read(self, size: int, offset: int) -> bytes:
+        self._take_time()
         with self._lock:
             if self._off or self._eio_read:
                 raise OSError(errno.EIO, "reading fails")
@@ -341,7 +346,7 @@ class Device:
             return data[offset - first * _BLOCK :][:size]
 
     def write(self, data: bytes, offset: int) -> int:
-        time.sleep(self._slow_s)
+        self._take_time(self._slow_s)
         with self._lock:
             if self._off or self._eio_write:
                 raise OSError(errno.EIO, "writing fails")
@@ -362,6 +367,7 @@ class Device:
             return len(data)
 
     def flush(self) -> None:
+        self._take_time()
         with self._lock:
             if self._off:
                 raise OSError(errno.EIO, "flushing fails")
@@ -398,6 +404,8 @@ class Device:
                     self._spoilt.update(numbers)
                 case "slow":
                     self._slow_s = numbers[0] / 1000
+                case "stall":
+                    self._stalls_until_s = time.monotonic() + numbers[0] / 1000
                 case "lie":
                     self._lies = True
                 case "heal":
@@ -415,7 +423,10 @@ class Device:
     def _be_well(self) -> None:
         self._dead = self._eio_read = self._eio_write = self._lies = False
         self._spoilt.clear()
-        self._slow_s = 0.0
+        self._slow_s = self._stalls_until_s = 0.0
+
+    def _take_time(self, least_s: float = 0.0) -> None:
+        time.sleep(max(least_s, self._stalls_until_s - time.monotonic()))
 
     def _block(self, number: int) -> bytes:
         return self._cache.get(number) or os.pread(self._fd, _BLOCK, number * _BLOCK)

@@ -150,7 +150,8 @@ class Stage:
             "report": {"telemetry_s": 10},
         }
         filming = {"id": CAMERA, "source": "rtsp", "url": eye.url, "segment_s": 1, "snapshot_s": 20, "stall_s": 5}
-        made = city.enrol(site, site, [filming], settings=settings, environment=clock.environment)
+        environment = clock.environment | {"STATE_DIRECTORY": str(folder)}
+        made = city.enrol(site, site, [filming], settings=settings, environment=environment)
         return Crossing(
             site,
             random.Random(f"{self.seed} {site}"),

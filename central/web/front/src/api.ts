@@ -81,6 +81,8 @@ export interface Site {
   spool: SpoolState | null;
   host: Host | null;
   cameras: CameraState[];
+  /** What is wrong with its settings file; empty when nothing is. */
+  detail?: string;
   /** When its last message came, by the centre's clock. */
   seen_at: Instant | null;
   enrolled_at: Instant;

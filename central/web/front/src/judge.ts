@@ -74,6 +74,7 @@ export function judge(site: Site, nowMs: number): Note[] {
   if (spool !== null && spool.backlog_s > BACKLOG_WORTH_TELLING_S) {
     notes.push(note("watch", "note.backlog", { seconds: spool.backlog_s }));
   }
+  if (site.detail) notes.push(note("watch", "note.settings"));
   if (notes.length === 0) {
     notes.push(site.cameras.length === 0 ? note("silent", "note.no_cameras") : note("calm", "note.recording"));
   }

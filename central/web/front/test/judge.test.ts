@@ -95,3 +95,8 @@ test("crossings that need somebody come first, then by name", () => {
   const sites = [site({ site: "z", name: "Z" }), site({ site: "b", name: "B", presence: presence("offline") }), site()];
   assert.deepEqual(byNeed(sites, NOW).map((one) => one.site), ["b", "a", "z"]);
 });
+
+test("a settings file that cannot be used is for somebody to mend", () => {
+  assert.deepEqual(keys(site({ detail: "not TOML" })), ["note.settings"]);
+  assert.deepEqual(keys(site({ detail: "" })), ["note.recording"]);
+});
