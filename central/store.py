@@ -32,6 +32,7 @@ from central.core.dating import Dating, Loose, Sure
 from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
 from central.core.wishing import WishKind, WishRow
 from central.dating import RunClock, bring_to_date, learn
+from central.engine import open_engine
 from central.errors import SettingsError, StoreDown
 from central.schema import adrift, events, items, sites, states, wishes
 from central.telemetry import Point, SampleRow
@@ -39,8 +40,6 @@ from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
 _MIGRATION_LOCK: Final = 7_467_726
 """Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
-_CONNECTIONS: Final = 16
-"""Kept open, enough for all who file items and some who look; those beyond are made and closed each time."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
 
@@ -104,8 +103,8 @@ class ItemRow:
     @property
     def is_dated(self) -> bool:
         """Whether its time is sure."""
-        dating = Dating.of(self.clock, self.start_ms, self.label_ms)
-        return dating is not Dating.UNSYNCED and self.start_ms <= self.stored_ms + FUTURE_MS
+        sure = self.clock != ClockQuality.UNSYNCED or self.label_ms is not None
+        return sure and self.start_ms <= self.stored_ms + FUTURE_MS
 
     @property
     def told(self) -> RunClock | None:
@@ -216,7 +215,7 @@ class Store:
                 address = address.set(drivername="postgresql+psycopg")
             if address.get_backend_name() not in {"sqlite", "postgresql"}:
                 raise SettingsError(f"database_url: {address.drivername} is not supported", "use sqlite or postgresql")
-            store = cls(_engine(address))
+            store = cls(open_engine(address))
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise SettingsError("database_url is not an address of a database", "write postgresql://…") from error
         store._migrate()
@@ -577,28 +576,6 @@ class Store:
             with self._write() as connection:
                 telemetry.forget(connection, rows)
         return len(rows)
-
-
-def _engine(address: sa.URL) -> sa.Engine:
-    if address.get_backend_name() == "postgresql":
-        return sa.create_engine(
-            address, pool_size=_CONNECTIONS, pool_pre_ping=True, connect_args={"connect_timeout": 5}
-        )
-    engine = sa.create_engine(address, pool_size=_CONNECTIONS, connect_args={"timeout": 10})
-
-    @sa.event.listens_for(engine, "connect")
-    def _settle(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, so that DDL is in the transaction too
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A writer waits for its turn at the start; upgrading a reader would fail at once when another wrote first.
-        write = connection.get_execution_options().get("simpang_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
 
 
 def _within(from_ms: int, to_ms: int) -> sa.ColumnElement[bool]:

@@ -14,8 +14,9 @@ from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from central.archive import Archive
+from central.engine import open_engine
 from central.settings import S3Settings
-from central.store import Store, _engine
+from central.store import Store
 from tests.central.world import World
 from tests.rig.parts import LEDGER
 from tests.rig.postgres import Postgres
@@ -55,7 +56,7 @@ def made_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_store(made_tables: Path, tmp_path: Path) -> Iterator[Store]:
-    opened = Store(_engine(sa.make_url(f"sqlite:///{shutil.copy(made_tables, tmp_path)}")))
+    opened = Store(open_engine(sa.make_url(f"sqlite:///{shutil.copy(made_tables, tmp_path)}")))
     yield opened
     opened.close()
 

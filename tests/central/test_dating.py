@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from central.core.dating import DRIFT, HOLDOVER_ERROR_MS, STEP_MS, Adrift, Dating, bounds, proven_offset
+from central.engine import open_engine
 from central.schema import adrift, items, runs
-from central.store import EventRow, ItemRow, Store, _engine
+from central.store import EventRow, ItemRow, Store
 from edge_agent.contract import ClockQuality, Event, EventData, EventType, LossCause, instant
 from tests.central.test_store import item_row
 
@@ -76,7 +77,7 @@ def test_a_run_is_dated_by_the_synced_run_of_its_boot_whatever_arrives_first(mad
     ]
     for number, order in enumerate(permutations(steps)):
         copy = shutil.copy(made_tables, tmp_path / f"{number}.sqlite")
-        store = Store(_engine(sa.make_url(f"sqlite:///{copy}")))
+        store = Store(open_engine(sa.make_url(f"sqlite:///{copy}")))
         for step in order:
             step(store)
         afterwards = dict.fromkeys((10, 14, 24), Dating.AFTERWARDS)
@@ -216,7 +217,7 @@ def test_a_boot_that_was_never_synced_lies_between_its_neighbours_whatever_arriv
     ]
     for number, order in enumerate(permutations(steps)):
         copy = shutil.copy(made_tables, tmp_path / f"{number}.sqlite")
-        store = Store(_engine(sa.make_url(f"sqlite:///{copy}")))
+        store = Store(open_engine(sa.make_url(f"sqlite:///{copy}")))
         for step in order:
             step(store)
         # Between 28 s and 2 h 20 s there is room for 23 s, from its start to its last picture.
