@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge_agent.core.supply import PowerReading
@@ -11,14 +10,15 @@ from edge_agent.errors import PowerError
 
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
-    from edge_agent.settings import PowerSettings
+    from edge_agent.settings import SimulatedSettings
 
 
 class SimulatedSource:
     """Drains while the file says that mains is off, else recharges; its charge lives on in `<state_file>.charge`."""
 
-    def __init__(self, settings: PowerSettings, clock: Clock) -> None:
-        assert settings.state_file is not None  # noqa: S101 - the settings see to it
+    every_s = 0.25
+
+    def __init__(self, settings: SimulatedSettings, clock: Clock) -> None:
         self._state = settings.state_file
         self._memory = self._state.with_name(f"{self._state.name}.charge")
         self._drain_per_s = 100 / settings.capacity_s
@@ -47,8 +47,10 @@ class SimulatedSource:
 
     def close(self) -> None:
         """The charge is kept for the next life, if it can be."""
-        with suppress(PowerError):
+        try:
             self._keep()
+        except PowerError:
+            return
 
     def _recall(self) -> float:
         try:

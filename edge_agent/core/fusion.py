@@ -1,0 +1,160 @@
+"""From what several sources say to one reading, and how far each of them can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from edge_agent.contract import SourceState
+from edge_agent.core.settle import Settled
+from edge_agent.core.supply import NOTHING, PowerReading, sane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_MAINS: Final = ("gpio", "nut", "sysfs", "simulated")
+"""Whose word on mains counts, first to last: the line is the truth."""
+_BATTERY: Final = ("i2c", "nut", "sysfs", "simulated", "gpio")
+"""Likewise on the battery: what sits at it before what is told of it."""
+_OWN_LINE: Final = "gpio"
+"""Its mains line stands apart from what it measures, and does not freeze with that."""
+
+_OLD_MS: Final = 5000
+"""A reading that is older counts as nothing."""
+_BACK_MS: Final = 10_000
+"""A source is well again once it was for so long, so that a loose wire is not told over and over."""
+_STILL_MS: Final = 20 * 60_000
+_STILL_GAUGE_MS: Final = 5 * 60_000
+"""On battery no measurement stands still for so long. A gauge's last bit moves with every load; what others tell may be
+rounded to whole percents, of which a battery that lasts a day loses one in fourteen minutes."""
+_RISE_PERCENT: Final = 5
+"""No charge rises by more on battery: it is wrong, or mains is."""
+_FALL_PERCENT: Final = 30
+_FALL_MS: Final = 60_000
+"""Nor does it fall by more at one blow; it is believed once it stayed there for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one source said last, at which monotonic millisecond, and what keeps it from saying more."""
+
+    source: str
+    reading: PowerReading = NOTHING
+    at_ms: int | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What was made of one source so far. Monotonic milliseconds."""
+
+    state: Settled[SourceState]
+    reason: str
+    heard_ms: int
+    moved_ms: int
+    frozen: bool = False
+    said: PowerReading = NOTHING
+    usable: PowerReading = NOTHING
+    lowest_percent: float | None = None
+    """The least charge that was believed since mains is gone, or the last before; below it, when that was."""
+    believed_ms: int = 0
+
+    def see(self, heard: Heard, mains: bool | None, now_ms: int) -> Track:
+        """What to make of it at `now_ms`, if that is what there is of mains."""
+        heard_ms = self.heard_ms if heard.at_ms is None else heard.at_ms
+        if now_ms - heard_ms > _OLD_MS or (heard.at_ms is None and heard.trouble):
+            dead = replace(self, heard_ms=heard_ms, moved_ms=now_ms, frozen=False, usable=NOTHING)
+            return dead._judged(SourceState.DEAD, heard.trouble or "it gives nothing", now_ms)
+        if heard.at_ms is None:
+            return self
+        reading, bad = sane(heard.reading)
+        moved = reading != self.said or mains is True or (mains is None and not self.frozen)
+        moved_ms = now_ms if moved else self.moved_ms
+        still_ms = _STILL_GAUGE_MS if heard.source == "i2c" else _STILL_MS
+        frozen = now_ms - moved_ms >= still_ms and _measures(reading)
+        track = replace(self, heard_ms=heard_ms, moved_ms=moved_ms, frozen=frozen, said=reading, usable=reading)
+        if frozen:
+            line = reading.mains if heard.source == _OWN_LINE else None
+            reason = f"on battery nothing of it moved for {still_ms // 60_000} minutes"
+            return replace(track, usable=PowerReading(mains=line))._judged(SourceState.FROZEN, reason, now_ms)
+        track, odd = track._weighed(mains, now_ms)
+        reason = "; ".join(filter(None, (bad, odd)))
+        return track._judged(SourceState.DOUBTFUL if reason else SourceState.OK, reason, now_ms)
+
+    def _weighed(self, mains: bool | None, now_ms: int) -> tuple[Track, str]:
+        """With the charge left out if it cannot be, and why."""
+        charge, lowest = self.usable.charge_percent, self.lowest_percent
+        if mains is not False:
+            return replace(self, lowest_percent=charge, believed_ms=now_ms), ""
+        if charge is None:
+            return self, ""
+        odd = ""
+        if lowest is not None and charge > lowest + _RISE_PERCENT:
+            odd = f"charge rises on battery, from {lowest:.0f} %"
+        elif lowest is not None and charge < lowest - _FALL_PERCENT and now_ms - self.believed_ms < _FALL_MS:
+            odd = f"charge falls from {lowest:.0f} % at one blow"
+        if odd:
+            return replace(self, usable=replace(self.usable, charge_percent=None)), odd
+        return replace(self, lowest_percent=charge if lowest is None else min(charge, lowest), believed_ms=now_ms), ""
+
+    def _judged(self, state: SourceState, reason: str, now_ms: int) -> Track:
+        settled = self.state.see(state, now_ms, _BACK_MS if state is SourceState.OK else 0)
+        # As long as it is not believed to be well, the reason why stays.
+        return replace(self, state=settled, reason=reason or ("" if settled.value is SourceState.OK else self.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """What all sources together say. `measured_ms` is when the charge was measured, or the voltage if there is none."""
+
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+    reading: PowerReading = NOTHING
+    measured_ms: int | None = None
+
+    def see(self, heard: Iterable[Heard], now_ms: int) -> Fusion:
+        """With what each source said last, at `now_ms` (monotonic)."""
+        said = {one.source: one for one in heard}
+        before = {
+            source: self.tracks.get(source) or Track(Settled(SourceState.OK, now_ms), "", now_ms, now_ms)
+            for source in said
+        }
+        tracks = {source: before[source].see(said[source], self.reading.mains, now_ms) for source in said}
+        mains = _first(tracks, _MAINS, "mains")[1]
+        if mains is not self.reading.mains:  # judged by what mains is now, not by what it was
+            tracks = {source: before[source].see(said[source], mains, now_ms) for source in said}
+        charge_of, charge = _first(tracks, _BATTERY, "charge_percent")
+        voltage_of, voltage = _first(tracks, _BATTERY, "voltage_v")
+        measured_of = charge_of or voltage_of
+        return Fusion(
+            tracks,
+            PowerReading(
+                mains=mains,
+                voltage_v=voltage,
+                current_a=_first(tracks, _BATTERY, "current_a")[1],
+                charge_percent=charge,
+                temperature_c=_first(tracks, _BATTERY, "temperature_c")[1],
+                low=_first(tracks, _BATTERY, "low")[1],
+            ),
+            tracks[measured_of].heard_ms if measured_of else None,
+        )
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Each source with its state, such as `nut ok`."""
+        return tuple(f"{source} {track.state.value}" for source, track in self.tracks.items())
+
+    @property
+    def detail(self) -> str:
+        """What is wrong with which source; empty when nothing is."""
+        return "; ".join(f"{source}: {track.reason}" for source, track in self.tracks.items() if track.reason)
+
+
+def _measures(reading: PowerReading) -> bool:
+    return (reading.voltage_v, reading.current_a, reading.charge_percent) != (None, None, None)
+
+
+def _first(tracks: Mapping[str, Track], order: tuple[str, ...], name: str) -> tuple[str, Any]:
+    for source in order:
+        if source in tracks and (value := getattr(tracks[source].usable, name)) is not None:
+            return source, value
+    return "", None
