@@ -165,6 +165,14 @@ class NutSettings(_Section):
     password: SecretStr = Field(SecretStr(""), description="Password of that user")
     timeout_s: float = Field(2, ge=0.2, le=30, description="Longest silence of `upsd`")
 
+    @field_validator("username", "password")
+    @classmethod
+    def _plain_letters(cls, word: str | SecretStr) -> str | SecretStr:
+        text = word if isinstance(word, str) else word.get_secret_value()
+        if not text.isascii() or not text.isprintable():
+            raise ValueError("not printable ASCII, which is all that upsd reads")
+        return word
+
 
 class SysfsSettings(_Section):
     """What the kernel's own drivers know of mains and battery, in the class `power_supply`."""

@@ -59,7 +59,7 @@ class Track:
     """The least charge that was believed since mains is gone, or the last before; below it, when that was."""
     believed_ms: int = 0
 
-    def see(self, heard: Heard, mains: bool | None, now_ms: int) -> Track:
+    def see(self, heard: Heard, now_ms: int, *, mains: bool | None) -> Track:
         """What to make of it at `now_ms`, if that is what there is of mains."""
         heard_ms = self.heard_ms if heard.at_ms is None else heard.at_ms
         if now_ms - heard_ms > _OLD_MS or (heard.at_ms is None and heard.trouble):
@@ -77,11 +77,11 @@ class Track:
             line = reading.mains if heard.source == _OWN_LINE else None
             reason = f"on battery nothing of it moved for {still_ms // 60_000} minutes"
             return replace(track, usable=PowerReading(mains=line))._judged(SourceState.FROZEN, reason, now_ms)
-        track, odd = track._weighed(mains, now_ms)
+        track, odd = track._weighed(now_ms, mains=mains)
         reason = "; ".join(filter(None, (bad, odd)))
         return track._judged(SourceState.DOUBTFUL if reason else SourceState.OK, reason, now_ms)
 
-    def _weighed(self, mains: bool | None, now_ms: int) -> tuple[Track, str]:
+    def _weighed(self, now_ms: int, *, mains: bool | None) -> tuple[Track, str]:
         """With the charge left out if it cannot be, and why."""
         charge, lowest = self.usable.charge_percent, self.lowest_percent
         if mains is not False:
@@ -118,10 +118,10 @@ class Fusion:
             source: self.tracks.get(source) or Track(Settled(SourceState.OK, now_ms), "", now_ms, now_ms)
             for source in said
         }
-        tracks = {source: before[source].see(said[source], self.reading.mains, now_ms) for source in said}
+        tracks = {source: before[source].see(said[source], now_ms, mains=self.reading.mains) for source in said}
         mains = _first(tracks, _MAINS, "mains")[1]
         if mains is not self.reading.mains:  # judged by what mains is now, not by what it was
-            tracks = {source: before[source].see(said[source], mains, now_ms) for source in said}
+            tracks = {source: before[source].see(said[source], now_ms, mains=mains) for source in said}
         charge_of, charge = _first(tracks, _BATTERY, "charge_percent")
         voltage_of, voltage = _first(tracks, _BATTERY, "voltage_v")
         measured_of = charge_of or voltage_of

@@ -7,7 +7,7 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from aionut import AIONUTClient, NUTError, NUTLoginError
+from aionut import AIONUTClient, NUTError, NUTLoginError, NUTTimeoutError
 from aionut.client import connected_operation
 
 from edge_agent.core.supply import PowerReading
@@ -28,6 +28,7 @@ _REMEDIES: Final = {
     "ACCESS-DENIED": "let it answer this host; if [power.nut] names a user, then as upsd.users has it, with "
     "`upsmon secondary`. Reading needs none",
 }
+_NO_UPSD: Final = "check host and port in [power.nut], and that upsd runs there"
 _LOW: Final = frozenset({"LB", "FSD"})
 
 
@@ -120,16 +121,16 @@ class NutSource:
             raise PowerError(f"{self._where} refuses us: {_told(error)}", _REMEDIES["ACCESS-DENIED"]) from error
         except _TROUBLE as error:
             told = _told(error)
-            remedy = next((remedy for code, remedy in _REMEDIES.items() if code in told), "")
-            raise PowerError(
-                f"{self._where}: {told}", remedy or "check host and port in [power.nut], and that upsd runs there"
-            ) from error
+            remedy = next((remedy for code, remedy in _REMEDIES.items() if code in told), _NO_UPSD)
+            raise PowerError(f"{self._where}: {told}", remedy) from error
 
 
 def _told(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    if isinstance(error, NUTTimeoutError | TimeoutError):
+        return "no answer in time"
+    return str(error).removeprefix("Error running: ") or type(error).__name__
 
 
 def _quoted(word: str) -> str:
     """As upsd reads a word that may hold anything."""
-    return '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
+    return '"' + re.sub(r'(["\\#])', r"\\\1", word) + '"'
