@@ -1,52 +1,229 @@
-"""What the agent does as the battery runs down. One step so far: the ordered stop."""
+"""The ladder: what a site gives up as its battery runs down, mildest first; the last step is the ordered stop."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.contract import Supply
+from edge_agent.contract import Step, Supply
 
 if TYPE_CHECKING:
+    from edge_agent.core.battery import Runtime
     from edge_agent.core.supply import PowerReading
+    from edge_agent.core.turns import Turns
 
 _READINGS: Final = 4
-"""So many readings in a row must ask for the stop: a dip under load is not the end."""
+"""So many readings in a row must ask for a step: a dip under load is not the end."""
 _MARGIN_PERCENT: Final = 5
 """So much above the mark a start on battery is worth it, so that the agent does not start only to stop."""
+_SPARE: Final = 1.05
+"""A target is planned for with so much more than it takes, and is in reach again only then."""
 
 
 @dataclass(frozen=True, slots=True)
-class StopRule:
-    """On battery, at or below which charge or voltage the agent stops; a voltage of 0 never asks."""
+class Rung:
+    """A step, and at or below which minutes left, charge or voltage it is taken; 0 minutes and 0 volts never ask."""
 
-    percent: float
-    voltage_v: float
+    step: Step
+    minutes_left: float = 0
+    percent: float = 0
+    voltage_v: float = 0
 
-    def reached(self, reading: PowerReading, margin_percent: float = 0) -> bool:
-        """Whether a sane reading lies at or below the mark; what is not known asks for nothing.
+    def reached(self, reading: PowerReading, left_s: float | None, margin_percent: float = 0) -> bool:
+        """Whether a sane reading, or the time left, lies at or below a mark; what is not known asks for nothing.
 
-        Where neither is known, the source's own word that the battery is nearly empty has to do.
+        The ordered stop goes by what is measured as long as anything is. Where nothing is, the source's own word that
+        the battery is nearly empty has to do, or that the time it was to last is over.
         """
         charge, volts = reading.charge_percent, reading.voltage_v
-        if charge is None and volts is None:
-            return reading.low is True
+        if self.step is Step.STOP:
+            if charge is None and volts is None:
+                return reading.low is True or (left_s is not None and left_s <= 0)
+        elif left_s is not None and left_s <= self.minutes_left * 60:
+            return True
         return (charge is not None and charge <= self.percent + margin_percent) or (
             volts is not None and volts <= self.voltage_v
         )
 
 
-def count(before: int, supply: Supply, reading: PowerReading, rule: StopRule) -> int:
-    """How many readings in a row have asked for a stop, with this one."""
-    asks = supply in {Supply.BATTERY, Supply.LOW} and reading.mains is False and rule.reached(reading)
-    return before + 1 if asks else 0
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a site takes from its battery, in watts: what always runs, one camera, and what doing more costs."""
+
+    base_w: float
+    camera_w: float
+    backfill_w: float = 0
+    pictures_w: float = 0
+    shipping_w: float = 0
+
+    def saved_w(self, step: Step, cameras: int, turns: Turns) -> float:
+        """What a step saves where so many cameras can be switched off; the public stream costs the site nothing."""
+        match step:
+            case Step.NO_BACKFILL:
+                return self.backfill_w
+            case Step.NO_PICTURE_CHECKS:
+                return self.pictures_w
+            case Step.CAMERAS_IN_TURNS:
+                return self.camera_w * (cameras - turns.powered_at_once(cameras))
+            case Step.RECORD_ONLY:
+                return self.shipping_w
+            case _:
+                return 0
 
 
-def must_stop(readings: int) -> bool:
-    """Whether so many readings in a row are enough."""
-    return readings >= _READINGS
+def loads_w(load: Load, rungs: tuple[Rung, ...], cameras: int, switched: int, turns: Turns) -> tuple[float, ...]:
+    """What a site with so many cameras takes on mains and with each rung but the stop, of which `switched` in turns."""
+    full_w = load.base_w + cameras * load.camera_w + load.backfill_w + load.pictures_w + load.shipping_w
+    loads = [full_w]
+    for rung in rungs[:-1]:
+        loads.append(loads[-1] - load.saved_w(rung.step, switched, turns))
+    return tuple(loads)
 
 
-def may_start(reading: PowerReading, rule: StopRule) -> bool:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rungs, mildest first and the ordered stop last, and how they are climbed.
+
+    `loads_w` are the site's watts with none, one, … all but the last taken. `survive_s` takes the place of the marks
+    of all but the stop: so long after mains was lost the site shall still run; 0 for no such target.
+    `blind_s`: a battery of which nothing is known is taken to be empty so long after mains was lost; 0 for never.
+    """
+
+    rungs: tuple[Rung, ...]
+    loads_w: tuple[float, ...]
+    hold_s: float
+    survive_s: float = 0
+    blind_s: float = 0
+
+    @property
+    def stop(self) -> Rung:
+        """The ordered stop."""
+        return self.rungs[-1]
+
+    def step(self, taken: int) -> Step:
+        """The latest step where so many rungs are taken."""
+        return self.rungs[taken - 1].step if taken else Step.FULL
+
+    def measures(self, taken: int) -> frozenset[Step]:
+        """All steps that are in force then."""
+        return frozenset(rung.step for rung in self.rungs[:taken])
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """How many rungs are taken, and what leads to the next. Monotonic milliseconds.
+
+    `empty_ms` is when the battery is to be empty by the latest estimate, `empty_early_ms` by its lower bound.
+    """
+
+    taken: int = 0
+    wanted: int = 0
+    asked: int = 0
+    """So many readings in a row asked for `wanted` rungs at least."""
+    lost_ms: int | None = None
+    mains_ms: int | None = None
+    """Since when mains is back, or when the last rung was undone."""
+    charge_percent: float | None = None
+    """The charge that the latest estimate was made with."""
+    empty_ms: float | None = None
+    empty_early_ms: float | None = None
+    reaches_target: bool | None = None
+    """Whether the target can be reached, with all rungs if need be; None without one, and while that is not known."""
+
+    def see(
+        self,
+        plan: Plan,
+        supply: Supply,
+        reading: PowerReading,
+        left: Runtime | None,
+        now_ms: int,
+        *,
+        is_new: bool = True,
+    ) -> Ladder:
+        """The ladder after a sane reading at `now_ms`, with the estimate made of it; `is_new` if it was measured anew.
+
+        While it is in doubt what feeds the site nothing is taken and nothing undone.
+        """
+        if supply is Supply.MAINS and reading.mains:
+            return self._climb(plan, now_ms)
+        if supply in {Supply.BATTERY, Supply.LOW} and reading.mains is False:
+            return self._descend(plan, reading, left, now_ms, is_new=is_new)
+        return replace(self, asked=0, mains_ms=None)
+
+    def left_s(self, now_ms: int) -> float | None:
+        """How long the battery lasts by the latest estimate."""
+        return None if self.empty_ms is None else (self.empty_ms - now_ms) / 1000
+
+    def _climb(self, plan: Plan, now_ms: int) -> Ladder:
+        """Mains is there: one rung after the other is undone, each after it held for a while."""
+        mains_ms = now_ms if self.mains_ms is None else self.mains_ms
+        if self.taken and now_ms - mains_ms >= plan.hold_s * 1000:
+            return Ladder(taken=self.taken - 1, mains_ms=now_ms)
+        return Ladder(taken=self.taken, mains_ms=mains_ms)
+
+    def _descend(self, plan: Plan, reading: PowerReading, left: Runtime | None, now_ms: int, *, is_new: bool) -> Ladder:
+        known = self._estimated(reading, left, now_ms)
+        known = replace(known, mains_ms=None, lost_ms=now_ms if self.lost_ms is None else self.lost_ms)
+        wanted, reaches = known._wanted(plan, reading, now_ms)
+        known = replace(known, reaches_target=reaches)
+        if wanted <= known.taken:
+            return replace(known, asked=0)
+        wanted = min(wanted, known.wanted) if known.asked else wanted
+        asked = known.asked + is_new
+        if asked < _READINGS:
+            return replace(known, wanted=wanted, asked=asked)
+        return known._taking(plan, wanted, now_ms)
+
+    def _estimated(self, reading: PowerReading, left: Runtime | None, now_ms: int) -> Ladder:
+        """An estimate counts from when the charge last moved, so that it runs down though a gauge stands still."""
+        charge = reading.charge_percent
+        if left is None or (self.empty_ms is not None and charge in {None, self.charge_percent}):
+            return self
+        return replace(
+            self, charge_percent=charge, empty_ms=now_ms + left.s * 1000, empty_early_ms=now_ms + left.low_s * 1000
+        )
+
+    def _wanted(self, plan: Plan, reading: PowerReading, now_ms: int) -> tuple[int, bool | None]:
+        """How many rungs should be taken by now, and whether the target can be reached."""
+        left_s = early_s = None
+        if self.empty_ms is not None and self.empty_early_ms is not None:
+            left_s, early_s = (self.empty_ms - now_ms) / 1000, (self.empty_early_ms - now_ms) / 1000
+        elif plan.blind_s and self.lost_ms is not None and reading.charge_percent is None and reading.voltage_v is None:
+            left_s = early_s = plan.blind_s - (now_ms - self.lost_ms) / 1000
+        if plan.stop.reached(reading, left_s):
+            return len(plan.rungs), self.reaches_target
+        if plan.survive_s and left_s is not None and self.lost_ms is not None:
+            return self._for_target(plan, left_s, plan.survive_s - (now_ms - self.lost_ms) / 1000)
+        marks = (number for number, rung in enumerate(plan.rungs[:-1], 1) if rung.reached(reading, early_s))
+        return max(marks, default=0), None
+
+    def _for_target(self, plan: Plan, left_s: float, rest_s: float) -> tuple[int, bool]:
+        """The mildest rung at which what is left lasts for the rest of the time; the last before the stop if none."""
+        loads = plan.loads_w
+        last = len(loads) - 1
+        energy_ws = max(0.0, left_s) * loads[min(self.taken, last)]
+        rest_s = max(0.0, rest_s)
+        enough = (rung for rung in range(self.taken, last) if energy_ws >= loads[rung] * rest_s * _SPARE)
+        needed_ws = loads[last] * rest_s * (_SPARE if self.reaches_target is False else 1)
+        return next(enough, last), energy_ws >= needed_ws
+
+    def _taking(self, plan: Plan, wanted: int, now_ms: int) -> Ladder:
+        """With that many rungs taken; what is left lasts the longer the less is taken from it."""
+        last = len(plan.loads_w) - 1
+        longer = plan.loads_w[min(self.taken, last)] / plan.loads_w[min(wanted, last)]
+
+        def stretched(empty_ms: float | None) -> float | None:
+            return None if empty_ms is None else now_ms + (empty_ms - now_ms) * longer
+
+        return replace(
+            self,
+            taken=wanted,
+            asked=0,
+            empty_ms=stretched(self.empty_ms),
+            empty_early_ms=stretched(self.empty_early_ms),
+        )
+
+
+def may_start(reading: PowerReading, stop: Rung) -> bool:
     """Whether there is power for a life that is worth starting; not knowing is no reason to wait."""
-    return reading.mains is not False or not rule.reached(reading, _MARGIN_PERCENT)
+    return reading.mains is not False or not stop.reached(reading, None, _MARGIN_PERCENT)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.contract import EventData, EventType, Power, SourceState, Supply, instant
-from edge_agent.core import energy
+from edge_agent.contract import EventData, EventType, Power, SourceState, Step, Supply, instant
 from edge_agent.core.battery import Discharge, charge_percent
+from edge_agent.core.energy import Ladder
 from edge_agent.core.fusion import Fusion
 from edge_agent.core.report import News
 from edge_agent.core.settle import Settled
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.clock import Clock
+    from edge_agent.core.battery import Runtime
+    from edge_agent.core.energy import Plan
     from edge_agent.core.fusion import Heard
     from edge_agent.core.supply import PowerReading
     from edge_agent.settings import PowerSettings
@@ -50,20 +53,22 @@ class Guard:
         self,
         panel: Panel,
         settings: PowerSettings,
+        plan: Plan,
         show: Callable[[Power], None],
         announce: Callable[[EventType, EventData], None],
+        shed: Callable[[frozenset[Step]], None],
         stop: Callable[[str], None],
         run: str,
         clock: Clock,
     ) -> None:
-        self._panel, self._settings = panel, settings
-        self._show, self._announce, self._stop, self._run, self._clock = show, announce, stop, run, clock
-        self._rule = energy.StopRule(settings.stop_percent, settings.stop_voltage_v)
+        self._panel, self._settings, self._plan = panel, settings, plan
+        self._show, self._announce, self._shed, self._stop = show, announce, shed, stop
+        self._run, self._clock = run, clock
         self._fusion = Fusion()
         self._view = View(Settled(Supply.UNKNOWN, clock.monotonic_ms()))
         self._discharge = Discharge()
+        self._ladder = Ladder()
         self._news = News(_SHOW_MS)
-        self._asked = 0
 
     def run_once(self) -> float:
         """One reading, and what follows from it: the word on the supply, minutes left, the stop."""
@@ -80,14 +85,34 @@ class Guard:
                 EventData(run=self._run, before=before.value, after=self._view.value, detail=detail),
             )
         self._watch_discharge(reading, monotonic_ms)
-        if self._news.has((reading, detail, self._fusion.states, self._view.settled), monotonic_ms):
-            self._show(self._state(reading, detail, monotonic_ms))
-        asked = energy.count(self._asked, self._view.value, reading, self._rule)
+        left = self._left()
         # What was measured once counts once, however often it is looked at.
-        self._asked = min(asked, self._asked) if self._fusion.measured_ms == earlier.measured_ms else asked
-        if energy.must_stop(self._asked):
-            self._stop(f"battery at {_told(reading)}")
+        measured_ms = self._fusion.measured_ms
+        self._climb(reading, left, monotonic_ms, is_new=measured_ms is None or measured_ms != earlier.measured_ms)
+        seen = (reading, detail, self._fusion.states, self._view.settled, self._ladder.taken)
+        if self._news.has(seen, monotonic_ms):
+            self._show(self._state(reading, left, detail, monotonic_ms))
         return _EVERY_S
+
+    def _climb(self, reading: PowerReading, left: Runtime | None, monotonic_ms: int, *, is_new: bool) -> None:
+        """Steps are taken or undone, each is an event; at the last the agent stops."""
+        plan, before = self._plan, self._ladder
+        self._ladder = ladder = before.see(plan, self._view.value, reading, left, monotonic_ms, is_new=is_new)
+        if ladder.taken == before.taken:
+            return
+        told = _told(reading, ladder.left_s(monotonic_ms))
+        if ladder.reaches_target is False:
+            told += f"; {plan.survive_s / 3600:.1f} h after mains was lost cannot be reached"
+        way = 1 if ladder.taken > before.taken else -1
+        for one, next_one in pairwise(range(before.taken, ladder.taken + way, way)):
+            self._announce(
+                EventType.ENERGY_CHANGED,
+                EventData(run=self._run, before=plan.step(one), after=plan.step(next_one), detail=told),
+            )
+        self._discharge = Discharge()  # what it lost under another load foretells nothing
+        self._shed(plan.measures(ladder.taken))
+        if plan.step(ladder.taken) is Step.STOP:
+            self._stop(f"battery at {told}")
 
     def _tell_sources(self, earlier: Fusion) -> None:
         for source, track in self._fusion.tracks.items():
@@ -107,11 +132,12 @@ class Guard:
         elif reading.charge_percent is not None:
             self._discharge = self._discharge.see(reading.charge_percent, monotonic_ms)
 
-    def _state(self, reading: PowerReading, detail: str, monotonic_ms: int) -> Power:
+    def _left(self) -> Runtime | None:
         gauge = self._fusion.reading.charge_percent is not None
-        left = self._discharge.runtime(
-            self._settings.stop_percent, _GAUGE_ERROR_PERCENT if gauge else _VOLTAGE_ERROR_PERCENT
-        )
+        error_percent = _GAUGE_ERROR_PERCENT if gauge else _VOLTAGE_ERROR_PERCENT
+        return self._discharge.runtime(self._settings.stop_percent, error_percent)
+
+    def _state(self, reading: PowerReading, left: Runtime | None, detail: str, monotonic_ms: int) -> Power:
         runtime_s, low_s, high_s = (left.s, left.low_s, left.high_s) if left else (None, None, None)
         now_ms = self._clock.now_ms()
         return Power(
@@ -125,6 +151,8 @@ class Guard:
             temperature_c=_rounded(reading.temperature_c),
             source="+".join(self._fusion.tracks) or "none",
             sources=self._fusion.states,
+            step=self._plan.step(self._ladder.taken),
+            reaches_target=self._ladder.reaches_target,
             detail=detail,
             since=instant(now_ms - (monotonic_ms - self._view.since_ms)),
             at=instant(now_ms),
@@ -135,7 +163,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def _told(reading: PowerReading) -> str:
+def _told(reading: PowerReading, left_s: float | None) -> str:
     charge = "" if reading.charge_percent is None else f"{reading.charge_percent:.0f} %"
     volts = "" if reading.voltage_v is None else f"{reading.voltage_v:.1f} V"
-    return ", ".join(filter(None, (charge, volts)))
+    left = "" if left_s is None else f"about {max(0.0, left_s) / 60:.0f} min left"
+    return ", ".join(filter(None, (charge, volts, left))) or "of which nothing is known"
