@@ -29,9 +29,11 @@ _STILL_GAUGE_MS: Final = 5 * 60_000
 rounded to whole percents, of which a battery that lasts a day loses one in fourteen minutes."""
 _RISE_PERCENT: Final = 5
 """No charge rises by more on battery: it is wrong, or mains is."""
+_WINDOW_MS: Final = 10_000
+"""What it has fallen to is known by the most of so long."""
 _FALL_PERCENT: Final = 30
 _FALL_MS: Final = 60_000
-"""Nor does it fall by more at one blow; it is believed once it stayed there for so long."""
+"""Nor does it fall by more at one blow; that is believed once it stayed there for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,33 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Fall:
+    """A charge on battery: what was believed last and when, the most of the current window, and below which it is."""
+
+    last_percent: float
+    last_ms: int
+    most_percent: float
+    since_ms: int
+    mark_percent: float | None = None
+
+    def oddity(self, charge_percent: float, now_ms: int) -> str:
+        """Why such a charge cannot be at `now_ms`; empty if it can."""
+        if self.mark_percent is not None and charge_percent > self.mark_percent + _RISE_PERCENT:
+            return f"charge rises on battery, from {self.mark_percent:.0f} %"
+        if charge_percent < self.last_percent - _FALL_PERCENT and now_ms - self.last_ms < _FALL_MS:
+            return f"charge falls from {self.last_percent:.0f} % at one blow"
+        return ""
+
+    def see(self, charge_percent: float, now_ms: int) -> Fall:
+        """With a charge that is believed. The mark follows what lasted, so that a single wrong one does not move it."""
+        most = max(charge_percent, self.most_percent)
+        if now_ms - self.since_ms < _WINDOW_MS:
+            return replace(self, last_percent=charge_percent, last_ms=now_ms, most_percent=most)
+        mark = most if self.mark_percent is None else min(most, self.mark_percent)
+        return Fall(charge_percent, now_ms, charge_percent, now_ms, mark)
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """What was made of one source so far. Monotonic milliseconds."""
 
@@ -55,9 +84,8 @@ class Track:
     frozen: bool = False
     said: PowerReading = NOTHING
     usable: PowerReading = NOTHING
-    lowest_percent: float | None = None
-    """The least charge that was believed since mains is gone, or the last before; below it, when that was."""
-    believed_ms: int = 0
+    fall: Fall | None = None
+    """How its charge fell since mains is gone."""
 
     def see(self, heard: Heard, now_ms: int, *, mains: bool | None) -> Track:
         """What to make of it at `now_ms`, if that is what there is of mains."""
@@ -83,19 +111,16 @@ class Track:
 
     def _weighed(self, now_ms: int, *, mains: bool | None) -> tuple[Track, str]:
         """With the charge left out if it cannot be, and why."""
-        charge, lowest = self.usable.charge_percent, self.lowest_percent
+        charge = self.usable.charge_percent
         if mains is not False:
-            return replace(self, lowest_percent=charge, believed_ms=now_ms), ""
+            return replace(self, fall=None), ""
         if charge is None:
             return self, ""
-        odd = ""
-        if lowest is not None and charge > lowest + _RISE_PERCENT:
-            odd = f"charge rises on battery, from {lowest:.0f} %"
-        elif lowest is not None and charge < lowest - _FALL_PERCENT and now_ms - self.believed_ms < _FALL_MS:
-            odd = f"charge falls from {lowest:.0f} % at one blow"
-        if odd:
+        if self.fall is None:
+            return replace(self, fall=Fall(charge, now_ms, charge, now_ms)), ""
+        if odd := self.fall.oddity(charge, now_ms):
             return replace(self, usable=replace(self.usable, charge_percent=None)), odd
-        return replace(self, lowest_percent=charge if lowest is None else min(charge, lowest), believed_ms=now_ms), ""
+        return replace(self, fall=self.fall.see(charge, now_ms)), ""
 
     def _judged(self, state: SourceState, reason: str, now_ms: int) -> Track:
         settled = self.state.see(state, now_ms, _BACK_MS if state is SourceState.OK else 0)
@@ -120,7 +145,7 @@ class Fusion:
         }
         tracks = {source: before[source].see(said[source], now_ms, mains=self.reading.mains) for source in said}
         mains = _first(tracks, _MAINS, "mains")[1]
-        if mains is not self.reading.mains:  # judged by what mains is now, not by what it was
+        if mains is not None and mains is not self.reading.mains:  # judged by what mains is now, not by what it was
             tracks = {source: before[source].see(said[source], now_ms, mains=mains) for source in said}
         charge_of, charge = _first(tracks, _BATTERY, "charge_percent")
         voltage_of, voltage = _first(tracks, _BATTERY, "voltage_v")
