@@ -48,7 +48,7 @@ from edge_agent.contract import (
     instant,
 )
 from edge_agent.core.drain import Drain
-from edge_agent.core.energy import may_start
+from edge_agent.core.energy import Start
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.fusion import Fusion
 from edge_agent.core.pace import Limits, parse_window
@@ -81,16 +81,14 @@ if TYPE_CHECKING:
     from edge_agent.camera.source import Source
     from edge_agent.clock import Clock
     from edge_agent.contract import Message, Wish
-    from edge_agent.core.fusion import Heard
     from edge_agent.core.status import CameraStatus, Room
-    from edge_agent.core.supply import PowerReading
     from edge_agent.last_good import LastGood
     from edge_agent.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
 
 _TICK_S: Final = 2.0
-_POWER_AGAIN_S: Final = 2.0
+_POWER_AGAIN_S: Final = 0.5
 _FIRST_WORD_S: Final = 3.0
 """A source that hangs delays the start by no more."""
 # The parts of an ordered stop, which is to take less than ten seconds even if camera and link hang.
@@ -162,22 +160,23 @@ class Agent:
 
     def _await_power(self, power: Panel) -> bool:
         """Whether there is power for a life that is worth starting, once there is; false when told to stop before."""
-        stop = self._settings.power.plan(len(self._settings.cameras)).stop
-        waiting = False
+        settings, clock = self._settings.power, self._clock
+        stop = settings.plan(len(self._settings.cameras)).stop
+        fusion, start = Fusion(), Start()
         heard = power.hear_all(_FIRST_WORD_S)
-        while not may_start(estimated(self._fuse(heard), self._settings.power), stop):
-            if not waiting:
+        while True:
+            now_ms = clock.monotonic_ms()
+            fusion = fusion.see(heard, now_ms)
+            before, start = start, start.see(estimated(fusion.reading, settings), stop, now_ms)
+            if start.granted:
+                return True
+            if start.waited and not before.waited:
                 log.warning("on battery near its stop mark: waiting for mains or charge before recording")
                 notify("READY=1", "STATUS=waiting for mains or charge")
-            waiting = True
             notify("WATCHDOG=1")
-            if self._clock.wait(self._crew.stop, _POWER_AGAIN_S):
+            if clock.wait(self._crew.stop, _POWER_AGAIN_S):
                 return False
             heard = power.heard()
-        return True
-
-    def _fuse(self, heard: tuple[Heard, ...]) -> PowerReading:
-        return Fusion().see(heard, self._clock.monotonic_ms()).reading
 
     def _live(self, spool: Spool, power: Panel) -> None:
         settings, clock, crew, board = self._settings, self._clock, self._crew, self._board

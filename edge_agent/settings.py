@@ -280,8 +280,11 @@ class LadderSettings(_Section):
         0, ge=0, description="So long after mains is lost the site shall still run; takes the place of the marks"
     )
     hold_s: float = Field(120, ge=1, description="Mains must hold for so long before a step is undone, and the next")
-    blind_s: float = Field(
-        0, ge=0, description="A battery of which nothing is known counts as empty after so long; 0 for never"
+    full_s: float = Field(
+        0,
+        ge=0,
+        description="So long a full battery lasts at full load, at least: counts until a discharge tells better, and "
+        "where nothing tells the charge. 0: not known",
     )
     every_s: float = Field(60, ge=1, description="In turns: so often the next camera gets power")
     boot_s: float = Field(45, ge=0, description="In turns: a camera gives pictures so long after it got power, at most")
@@ -349,7 +352,7 @@ class PowerSettings(_Section):
         )
         load = Load(ladder.base_w, ladder.camera_w, ladder.backfill_w, ladder.pictures_w, ladder.shipping_w)
         loads = loads_w(load, rungs, cameras, len(ladder.outlets), ladder.turns)
-        return Plan(rungs, loads, ladder.hold_s, ladder.survive_s, ladder.blind_s)
+        return Plan(rungs, loads, ladder.hold_s, ladder.survive_s, ladder.full_s)
 
 
 class LinkSettings(_Section):

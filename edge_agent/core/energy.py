@@ -16,6 +16,8 @@ _READINGS: Final = 4
 """So many readings in a row must ask for a step: a dip under load is not the end."""
 _MARGIN_PERCENT: Final = 5
 """So much above the mark a start on battery is worth it, so that the agent does not start only to stop."""
+_RETURN_MS: Final = 30_000
+_RISE_PERCENT: Final = 5
 _SPARE: Final = 1.05
 """A target is planned for with so much more than it takes, and is in reach again only then."""
 
@@ -85,15 +87,15 @@ class Plan:
     """The rungs, mildest first and the ordered stop last, and how they are climbed.
 
     `loads_w` are the site's watts with none, one, … all but the last taken. `survive_s` takes the place of the marks
-    of all but the stop: so long after mains was lost the site shall still run; 0 for no such target.
-    `blind_s`: a battery of which nothing is known is taken to be empty so long after mains was lost; 0 for never.
+    of all but the stop: so long after mains was lost the site shall still run; 0 for no such target. `full_s` is how
+    long a full battery lasts at full load, at least, for as long as no discharge has told better; 0 while not known.
     """
 
     rungs: tuple[Rung, ...]
     loads_w: tuple[float, ...]
     hold_s: float
     survive_s: float = 0
-    blind_s: float = 0
+    full_s: float = 0
 
     @property
     def stop(self) -> Rung:
@@ -117,9 +119,8 @@ class Ladder:
     """
 
     taken: int = 0
-    wanted: int = 0
-    asked: int = 0
-    """So many readings in a row asked for `wanted` rungs at least."""
+    wanted: tuple[int, ...] = ()
+    """How many rungs the latest readings in a row asked for, each."""
     lost_ms: int | None = None
     mains_ms: int | None = None
     """Since when mains is back, or when the last rung was undone."""
@@ -145,42 +146,58 @@ class Ladder:
         While it is in doubt what feeds the site nothing is taken and nothing undone.
         """
         if supply is Supply.MAINS and reading.mains:
-            return self._climb(plan, now_ms)
+            return self._climb(plan, reading, now_ms)
         if supply in {Supply.BATTERY, Supply.LOW} and reading.mains is False:
             return self._descend(plan, reading, left, now_ms, is_new=is_new)
-        return replace(self, asked=0, mains_ms=None)
+        return replace(self, wanted=(), mains_ms=None)
 
     def left_s(self, now_ms: int) -> float | None:
         """How long the battery lasts by the latest estimate."""
         return None if self.empty_ms is None else (self.empty_ms - now_ms) / 1000
 
-    def _climb(self, plan: Plan, now_ms: int) -> Ladder:
+    def _climb(self, plan: Plan, reading: PowerReading, now_ms: int) -> Ladder:
         """Mains is there: one rung after the other is undone, each after it held for a while."""
-        mains_ms = now_ms if self.mains_ms is None else self.mains_ms
-        if self.taken and now_ms - mains_ms >= plan.hold_s * 1000:
-            return Ladder(taken=self.taken - 1, mains_ms=now_ms)
-        return Ladder(taken=self.taken, mains_ms=mains_ms)
+        taken, mains_ms = self.taken, now_ms if self.mains_ms is None else self.mains_ms
+        if taken and now_ms - mains_ms >= plan.hold_s * 1000:
+            taken, mains_ms = taken - 1, now_ms
+        charge = self.charge_percent if reading.charge_percent is None else reading.charge_percent
+        return Ladder(taken=taken, mains_ms=mains_ms, charge_percent=charge)
 
     def _descend(self, plan: Plan, reading: PowerReading, left: Runtime | None, now_ms: int, *, is_new: bool) -> Ladder:
-        known = self._estimated(reading, left, now_ms)
+        known = self._estimated(plan, reading, left, now_ms)
         known = replace(known, mains_ms=None, lost_ms=now_ms if self.lost_ms is None else self.lost_ms)
         wanted, reaches = known._wanted(plan, reading, now_ms)
-        known = replace(known, reaches_target=reaches)
-        if wanted <= known.taken:
-            return replace(known, asked=0)
-        wanted = min(wanted, known.wanted) if known.asked else wanted
-        asked = known.asked + is_new
-        if asked < _READINGS:
-            return replace(known, wanted=wanted, asked=asked)
-        return known._taking(plan, wanted, now_ms)
+        row = self.wanted
+        row = (*row, wanted)[-_READINGS:] if is_new or not row else (*row[:-1], min(row[-1], wanted))
+        known = replace(known, reaches_target=reaches, wanted=row)
+        asked = min(row) if len(row) == _READINGS else 0
+        return known if asked <= known.taken else known._taking(plan, asked, now_ms)
 
-    def _estimated(self, reading: PowerReading, left: Runtime | None, now_ms: int) -> Ladder:
-        """An estimate counts from when the charge last moved, so that it runs down though a gauge stands still."""
-        charge = reading.charge_percent
-        if left is None or (self.empty_ms is not None and charge in {None, self.charge_percent}):
-            return self
+    def _estimated(self, plan: Plan, reading: PowerReading, left: Runtime | None, now_ms: int) -> Ladder:
+        """An estimate counts from when the charge last moved, so that it runs down though a gauge stands still.
+
+        One that was made with a charge far below the present one was made with a wrong charge.
+        """
+        charge, known = reading.charge_percent, self.charge_percent
+        if left is not None:
+            if self.empty_ms is not None and charge in {None, known}:
+                return self
+            return self._foretold(charge, left.s, left.low_s, now_ms)
+        if charge is not None and known is not None and charge > known + _RISE_PERCENT:
+            return self._foretold(charge, None, None, now_ms)
+        if self.empty_ms is None and plan.full_s:
+            charge = next((value for value in (charge, known) if value is not None), 100.0)
+            load = plan.loads_w[0] / plan.loads_w[min(self.taken, len(plan.loads_w) - 1)]
+            left_s = plan.full_s * load * max(0.0, charge - plan.stop.percent) / 100
+            return self._foretold(charge, left_s, left_s, now_ms)
+        return self
+
+    def _foretold(self, charge: float | None, s: float | None, low_s: float | None, now_ms: int) -> Ladder:
         return replace(
-            self, charge_percent=charge, empty_ms=now_ms + left.s * 1000, empty_early_ms=now_ms + left.low_s * 1000
+            self,
+            charge_percent=charge,
+            empty_ms=None if s is None else now_ms + s * 1000,
+            empty_early_ms=None if low_s is None else now_ms + low_s * 1000,
         )
 
     def _wanted(self, plan: Plan, reading: PowerReading, now_ms: int) -> tuple[int, bool | None]:
@@ -188,8 +205,6 @@ class Ladder:
         left_s = early_s = None
         if self.empty_ms is not None and self.empty_early_ms is not None:
             left_s, early_s = (self.empty_ms - now_ms) / 1000, (self.empty_early_ms - now_ms) / 1000
-        elif plan.blind_s and self.lost_ms is not None and reading.charge_percent is None and reading.voltage_v is None:
-            left_s = early_s = plan.blind_s - (now_ms - self.lost_ms) / 1000
         if plan.stop.reached(reading, left_s):
             return len(plan.rungs), self.reaches_target
         if plan.survive_s and left_s is not None and self.lost_ms is not None:
@@ -218,12 +233,34 @@ class Ladder:
         return replace(
             self,
             taken=wanted,
-            asked=0,
             empty_ms=stretched(self.empty_ms),
             empty_early_ms=stretched(self.empty_early_ms),
         )
 
 
-def may_start(reading: PowerReading, stop: Rung) -> bool:
-    """Whether there is power for a life that is worth starting; not knowing is no reason to wait."""
-    return reading.mains is not False or not stop.reached(reading, None, _MARGIN_PERCENT)
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Whether there is power for a life that is worth starting, looked at until there is.
+
+    Where the charge is near the stop, or was, mains that comes and goes must hold first: else the agent would start and
+    stop over and over. Not knowing is no reason to wait for longer than that.
+    """
+
+    since_ms: int | None = None
+    looks: int = 0
+    waited: bool = False
+    granted: bool = False
+
+    def see(self, reading: PowerReading, stop: Rung, now_ms: int) -> Start:
+        """After a sane reading at `now_ms` (monotonic)."""
+        poor = stop.reached(reading, None, _MARGIN_PERCENT)
+        blind = reading.charge_percent is None and reading.voltage_v is None
+        if reading.mains is False and (poor or (self.waited and blind)):
+            return Start(waited=True)
+        since_ms = now_ms if self.since_ms is None else self.since_ms
+        looks = self.looks + 1
+        if self.waited or poor:
+            granted = now_ms - since_ms >= _RETURN_MS
+        else:
+            granted = reading.mains is not False or looks >= _READINGS
+        return Start(since_ms, looks, self.waited, granted)

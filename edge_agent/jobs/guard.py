@@ -100,19 +100,23 @@ class Guard:
         self._ladder = ladder = before.see(plan, self._view.value, reading, left, monotonic_ms, is_new=is_new)
         if ladder.taken == before.taken:
             return
-        told = _told(reading, ladder.left_s(monotonic_ms))
-        if ladder.reaches_target is False:
-            told += f"; {plan.survive_s / 3600:.1f} h after mains was lost cannot be reached"
+        told = _told(reading)
+        left_s = ladder.left_s(monotonic_ms)
+        left = "" if left_s is None else f"about {max(0.0, left_s) / 60:.0f} min left"
+        fails = (
+            f"{plan.survive_s / 3600:.1f} h without mains cannot be reached" if ladder.reaches_target is False else ""
+        )
+        detail = ", ".join(filter(None, (told, left, fails)))
         way = 1 if ladder.taken > before.taken else -1
         for one, next_one in pairwise(range(before.taken, ladder.taken + way, way)):
             self._announce(
                 EventType.ENERGY_CHANGED,
-                EventData(run=self._run, before=plan.step(one), after=plan.step(next_one), detail=told),
+                EventData(run=self._run, before=plan.step(one), after=plan.step(next_one), detail=detail),
             )
         self._discharge = Discharge()  # what it lost under another load foretells nothing
         self._shed(plan.measures(ladder.taken))
         if plan.step(ladder.taken) is Step.STOP:
-            self._stop(f"battery at {told}")
+            self._stop(f"battery at {told}" if told else "the battery is said to be empty")
 
     def _tell_sources(self, earlier: Fusion) -> None:
         for source, track in self._fusion.tracks.items():
@@ -163,8 +167,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def _told(reading: PowerReading, left_s: float | None) -> str:
+def _told(reading: PowerReading) -> str:
     charge = "" if reading.charge_percent is None else f"{reading.charge_percent:.0f} %"
     volts = "" if reading.voltage_v is None else f"{reading.voltage_v:.1f} V"
-    left = "" if left_s is None else f"about {max(0.0, left_s) / 60:.0f} min left"
-    return ", ".join(filter(None, (charge, volts, left))) or "of which nothing is known"
+    return ", ".join(filter(None, (charge, volts)))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.contract import EventData, EventType, Power, Supply
-from edge_agent.core import battery, energy, supply
+from edge_agent.contract import EventData, EventType, Power, Step, Supply
+from edge_agent.core import battery, supply
 from edge_agent.core.fusion import Heard
 from edge_agent.core.settle import Settled
 from edge_agent.core.supply import NOTHING, PowerReading, View
@@ -148,56 +148,40 @@ def test_no_jump_of_the_charge_gives_a_senseless_runtime(steps: list[tuple[float
         assert len(discharge.points) <= 452
 
 
-@given(st.lists(readings, max_size=30))
-def test_nothing_but_readings_in_a_row_on_battery_at_the_mark_asks_for_a_stop(steps: list[PowerReading]) -> None:
-    rule, asked = energy.StopRule(10, 11.0), 0
-    for reading in steps:
-        clean, _ = supply.sane(reading)
-        asked = energy.count(asked, Supply.BATTERY, clean, rule)
-        low_charge = clean.charge_percent is not None and clean.charge_percent <= 10
-        low_volts = clean.voltage_v is not None and clean.voltage_v <= 11
-        bare = clean.charge_percent is None and clean.voltage_v is None
-        assert (asked > 0) is (clean.mains is False and (low_charge or low_volts or (bare and clean.low is True)))
-    assert not energy.must_stop(asked) or len(steps) >= 4
-
-
-def test_where_nothing_is_measured_the_word_of_the_source_asks_for_the_stop() -> None:
-    rule = energy.StopRule(10, 11.0)
-    assert rule.reached(PowerReading(mains=False, low=True))
-    assert not rule.reached(PowerReading(mains=False, low=True, charge_percent=35))
-    assert not rule.reached(PowerReading(mains=False))
-
-
-def test_what_was_stopped_for_power_does_not_start_for_a_moment() -> None:
-    rule = energy.StopRule(10, 0)
-    assert not energy.may_start(replace(ON_BATTERY, charge_percent=12), rule)
-    assert energy.may_start(replace(ON_BATTERY, charge_percent=16), rule)
-    assert energy.may_start(replace(ON_MAINS, charge_percent=0), rule)
-    assert energy.may_start(NOTHING, rule)
-
-
 # --- the job ---
 
 
 class Watched:
     """A guard with one source that says what it is told; a text is why it cannot be read."""
 
-    def __init__(self, source: str = "gpio") -> None:
+    def __init__(self, source: str = "gpio", settings: PowerSettings | None = None) -> None:
+        settings = settings or PowerSettings()
         self.clock = FakeClock()
         self.shown: list[Power] = []
         self.events: list[EventData] = []
         self.sources: list[EventData] = []
         self.stops: list[str] = []
         self._heard = Heard(source)
+        self.steps: list[EventData] = []
+        self.shed: list[frozenset[Step]] = []
         self.guard = Guard(
-            self, PowerSettings(), self.shown.append, self._announce, self.stops.append, "000001aaaa", self.clock
+            self,
+            settings,
+            settings.plan(1),
+            self.shown.append,
+            self._announce,
+            self.shed.append,
+            self.stops.append,
+            "000001aaaa",
+            self.clock,
         )
 
     def heard(self) -> tuple[Heard, ...]:
         return (self._heard,)
 
     def _announce(self, kind: EventType, data: EventData) -> None:
-        (self.sources if kind is EventType.SOURCE_CHANGED else self.events).append(data)
+        lists = {EventType.SOURCE_CHANGED: self.sources, EventType.ENERGY_CHANGED: self.steps}
+        lists.get(kind, self.events).append(data)
 
     def see(self, said: PowerReading | str, seconds: float, every_s: float = 0.5) -> Power:
         """That is what the source says for so long, measured anew every so often."""
@@ -290,7 +274,9 @@ def test_a_site_without_a_source_says_none() -> None:
         def heard(self) -> tuple[Heard, ...]:
             return ()
 
-    Guard(Bare(), PowerSettings(), shown.append, lambda *_: None, lambda _: None, "000001aaaa", clock).run_once()
+    settings, nothing = PowerSettings(), lambda *_: None
+    guard = Guard(Bare(), settings, settings.plan(1), shown.append, nothing, nothing, nothing, "000001aaaa", clock)
+    guard.run_once()
     assert (shown[0].source, shown[0].sources, shown[0].supply) == ("none", (), Supply.UNKNOWN)
 
 
