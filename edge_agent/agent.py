@@ -251,6 +251,10 @@ class Agent:
         outlets = {outlet.camera: open_outlet(outlet) for outlet in ladder.outlets}
         feeds = Feeds(outlets, ladder.turns, clock)
 
+        def show_camera(status: CameraStatus) -> None:
+            feeds.see(status)
+            self._show_camera(status)
+
         def shed(measures: frozenset[Step]) -> None:
             spool.events_only = Step.RECORD_ONLY in measures
             late.hold(held=not measures.isdisjoint({Step.NO_BACKFILL, Step.RECORD_ONLY}))
@@ -271,7 +275,7 @@ class Agent:
                 clock,
                 crew.stop,
                 announce=announce,
-                show=self._show_camera,
+                show=show_camera,
                 make_room=keep.make_room,
                 beat=partial(crew.progress, thread),
                 began=began,

@@ -169,7 +169,7 @@ class NutSettings(_Section):
     ups: str = Field("ups", pattern=r"^[\w.-]+$", description="Name of the UPS in `ups.conf` of that host")
     username: str = Field("", description="User of `upsd.users` with `upsmon secondary`; empty: reading needs no login")
     password: SecretStr = Field(SecretStr(""), description="Password of that user")
-    timeout_s: float = Field(2, ge=0.2, le=30, description="Longest silence of `upsd`")
+    timeout_s: float = Field(2, ge=0.2, le=4, description="Longest silence of `upsd`")
 
     @field_validator("username", "password")
     @classmethod
@@ -261,12 +261,12 @@ class OutletSettings(_Section):
     camera: CameraId = Field(description="Which camera has its power from there")
     pin: int | None = Field(None, ge=0, le=27, description="Output that cuts it off, BCM number")
     active_high: bool = Field(True, description="The camera is cut off while the pin is high")
-    command: tuple[str, ...] = Field((), description="Run with `on` or `off` as its last word, instead of a pin")
+    command: tuple[str, ...] = Field((), description="Run with `on` or `off` as its last word, in place of a pin")
 
     @model_validator(mode="after")
-    def _one_way_to_switch(self) -> Self:
-        if (self.pin is None) is not bool(self.command):
-            raise ValueError(f"the outlet of camera {self.camera!r} needs a pin or a command, and not both")
+    def _a_way_to_switch(self) -> Self:
+        if self.pin is None and not self.command:
+            raise ValueError(f"the outlet of camera {self.camera!r} needs a pin or a command")
         return self
 
 
@@ -287,13 +287,13 @@ class LadderSettings(_Section):
         "where nothing tells the charge. 0: not known",
     )
     every_s: float = Field(60, ge=1, description="In turns: so often the next camera gets power")
-    boot_s: float = Field(45, ge=0, description="In turns: a camera gives pictures so long after it got power, at most")
+    boot_s: float = Field(50, ge=0, description="In turns: so long after it got power a camera is recorded, at most")
     look_s: float = Field(5, ge=2, description="In turns: so long it records then, before its power is cut")
-    base_w: float = Field(8.6, ge=0, description="Board, disk, switch and uplink")
-    camera_w: float = Field(8, ge=0, description="One camera")
+    base_w: float = Field(10.6, gt=0, description="Board, disk, switch and uplink")
+    camera_w: float = Field(10.8, ge=0, description="One camera")
     backfill_w: float = Field(0.6, ge=0, description="More while the backlog is sent")
     pictures_w: float = Field(0.1, ge=0, description="More for snapshots and picture checks")
-    shipping_w: float = Field(0.3, ge=0, description="More while what is fresh is sent")
+    shipping_w: float = Field(0.2, ge=0, description="More while what is fresh is sent")
     steps: tuple[RungSettings, ...] = Field(_STEPS, description="The steps")
     outlets: tuple[OutletSettings, ...] = Field((), description="The power of the cameras")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edge_agent.clock import Clock
+    from edge_agent.core.status import CameraStatus
     from edge_agent.core.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,23 @@ class Feeds:
         self._measures: frozenset[Step] = frozenset()
         self._dark: frozenset[str] = frozenset()
         self._begun_ms: int | None = None
+        self._found_ms: dict[str, int] = {}
+        """Since when each camera records, or last began to."""
+        self._recording: frozenset[str] = frozenset()
         self._stands: dict[str, bool] = {}
         self._failures = 0
 
     def shed(self, measures: frozenset[Step]) -> None:
         """These steps are in force from now on; from any thread."""
         self._measures = measures
+
+    def see(self, status: CameraStatus) -> None:
+        """A recorder tells what its camera gives; from its thread."""
+        if status.recording and status.camera not in self._recording:
+            self._found_ms[status.camera] = self._clock.monotonic_ms()
+            self._recording |= {status.camera}
+        elif not status.recording:
+            self._recording -= {status.camera}
 
     def feed(self, camera: str) -> Feed:
         """What that camera is to give now; from any thread."""
@@ -77,8 +89,20 @@ class Feeds:
     def _off_duty(self) -> frozenset[str]:
         now_ms = self._clock.monotonic_ms()
         self._begun_ms = now_ms if self._begun_ms is None else self._begun_ms
-        powered = self._turns.powered(len(self._outlets), (now_ms - self._begun_ms) / 1000)
-        return frozenset(camera for camera, on in zip(self._outlets, powered, strict=True) if not on)
+        elapsed_s = (now_ms - self._begun_ms) / 1000
+        return frozenset(
+            camera
+            for number, camera in enumerate(self._outlets)
+            if not self._on_duty(camera, self._turns.into_s(number, len(self._outlets), elapsed_s), now_ms)
+        )
+
+    def _on_duty(self, camera: str, into_s: float | None, now_ms: int) -> bool:
+        """It is its turn, and it has not yet recorded for long enough in it."""
+        if into_s is None:
+            return False
+        found_ms = self._found_ms.get(camera)
+        recorded = found_ms is not None and found_ms >= now_ms - into_s * 1000
+        return not recorded or now_ms - (found_ms or 0) < self._turns.look_s * 1000
 
     def _switch(self, camera: str, *, on: bool) -> bool:
         if self._stands.get(camera) is on:

@@ -102,11 +102,11 @@ class Guard:
             return
         told = _told(reading)
         left_s = ladder.left_s(monotonic_ms)
-        left = "" if left_s is None else f"about {max(0.0, left_s) / 60:.0f} min left"
+        lasts = "" if left_s is None else f"about {max(0.0, left_s) / 60:.0f} min left"
         fails = (
             f"{plan.survive_s / 3600:.1f} h without mains cannot be reached" if ladder.reaches_target is False else ""
         )
-        detail = ", ".join(filter(None, (told, left, fails)))
+        detail = ", ".join(filter(None, (told, lasts, fails)))
         way = 1 if ladder.taken > before.taken else -1
         for one, next_one in pairwise(range(before.taken, ladder.taken + way, way)):
             self._announce(

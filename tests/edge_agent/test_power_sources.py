@@ -384,6 +384,12 @@ def test_one_adapter_of_several_is_enough(kernel: SysfsStand) -> None:
     assert kernel.open().read().mains is True
 
 
+def test_an_adapter_that_says_neither_is_no_word_on_mains(kernel: SysfsStand) -> None:
+    kernel.supply("AC", online="n/a")
+    with pytest.raises(PowerError, match="AC/online: neither 0 nor 1"):
+        kernel.open().read()
+
+
 def test_a_host_without_a_battery_still_knows_mains(kernel: SysfsStand) -> None:
     (kernel.folder / "BAT0" / "type").unlink()
     assert kernel.open().read() == PowerReading(mains=True)
@@ -442,7 +448,7 @@ def test_the_simulated_battery_drains_charges_and_survives_a_restart(tmp_path: P
     assert source.read().charge_percent == 100
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[]", '"mains"', "{}"])
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '"mains"', "{}", '{"mains": "off"}'])
 def test_a_garbled_state_file_says_what_to_write(tmp_path: Path, text: str) -> None:
     state = tmp_path / "mains.json"
     state.write_text(text)
