@@ -286,7 +286,7 @@ class LadderSettings(_Section):
         description="So long a full battery lasts at full load, at least: counts until a discharge tells better, and "
         "where nothing tells the charge. 0: not known",
     )
-    every_s: float = Field(60, ge=1, description="In turns: so often the next camera gets power")
+    every_s: float = Field(58, ge=1, description="In turns: so often the next camera gets power")
     boot_s: float = Field(50, ge=0, description="In turns: so long after it got power a camera is recorded, at most")
     look_s: float = Field(5, ge=2, description="In turns: so long it records then, before its power is cut")
     base_w: float = Field(10.6, gt=0, description="Board, disk, switch and uplink")

@@ -93,6 +93,7 @@ def test_all_cameras_have_power_from_the_start_and_after_the_turns() -> None:
 @pytest.mark.parametrize("boots_s", [30, 49])
 def test_in_turns_no_minute_is_without_a_picture_and_every_camera_has_its_share(boots_s: float) -> None:
     street = Street(boots_s)
+    street.go(30)
     street.feeds.shed(IN_TURNS)
     street.go(3600)
     dark_s = longest_s = 0
@@ -238,7 +239,7 @@ def test_the_recorder_changes_over_at_a_key_frame_and_names_the_hole(tmp_path: P
     spool = tmp_path / "spool"
     with (
         camera(clips.make(clips.H264), tmp_path, options=["--mounts", "2"]) as real,
-        recording(spool, url=real.url, sub_url=f"{real.url[:-1]}2", segment_s=1, snapshot_s=0) as recorder,
+        recording(spool, url=f"{real.url}1", sub_url=f"{real.url}2", segment_s=1, snapshot_s=0) as recorder,
     ):
         until(lambda: len(segments(spool)) > 1, 20, "two segments")
         for feed in (Feed.SUB, Feed.MAIN):
@@ -287,7 +288,7 @@ def test_a_camera_whose_power_we_cut_is_no_news_and_its_hole_has_the_cause(tmp_p
     assert recorder.kinds() == []
     facts = segments(spool)[before][1]
     assert facts.gap_cause is LossCause.POWER
-    assert facts.gap_before_ms >= 2000
+    assert facts.gap_before_ms >= 1000
 
 
 def test_a_camera_that_does_not_come_back_with_its_power_is_lost_after_a_while(tmp_path: Path) -> None:
