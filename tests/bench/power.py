@@ -164,7 +164,7 @@ class Site:
     def load_w(self) -> float:
         """What the battery gives now: by what has power, not by what the plan says."""
         ladder = self.settings.ladder
-        watts = ladder.base_w + sum(camera.on for camera in self.cameras.values()) * ladder.camera_w
+        watts = ladder.base_w + sum(one.on for one in self.cameras.values()) * ladder.camera_w
         if not self.measures & {Step.NO_BACKFILL, Step.RECORD_ONLY}:
             watts += ladder.backfill_w
         if Step.NO_PICTURE_CHECKS not in self.measures:
@@ -201,8 +201,8 @@ class Site:
             self.told.used_ws[step] = energy_ws + load_w * TICK_S, time_s + TICK_S
         self.clock.advance(TICK_S)
         recorded = []
-        for name, camera in self.cameras.items():
-            records = camera.on and self.now_s >= camera.up_at_s and self.feeds.feed(name) is not Feed.OFF
+        for name, one in self.cameras.items():
+            records = one.on and self.now_s >= one.up_at_s and self.feeds.feed(name) is not Feed.OFF
             self.feeds.see(CameraStatus(name, 0, recording=records))
             if records:
                 recorded.append(name)
@@ -277,8 +277,8 @@ def measure() -> Finding:
     return Finding(
         peer="the same site without the ladder",
         method=(
-            f"{len(CAMERAS)} cameras, {Site(BY_MARKS, NIGHT_W).plan.loads_w[0]:.1f} W at full load, a battery that feeds "
-            "that for 90 min until the ordered stop; target 4 h; guard, ladder and turns are the agent's, battery and "
+            f"{len(CAMERAS)} cameras, {Site(BY_MARKS, NIGHT_W).plan.loads_w[0]:.1f} W at full load, a battery that "
+            "feeds that for 90 min until the ordered stop; target 4 h; guard, ladder and turns are the agent's, battery and "
             "cameras are simulated; the change of streams is real; components, sources: tests/bench/power.py"
         ),
         rows=rows,
