@@ -255,6 +255,14 @@ def test_a_line_that_never_stands_still_says_so(pins: GpioStand) -> None:
     source.close()
 
 
+def test_edges_that_are_dated_by_another_clock_hold_up_nothing(pins: GpioStand) -> None:
+    source = GpioSource(GpioSettings(mains_lost_pin=PIN, bounce_s=2))
+    pins.pins.ticks = lambda: 0.0
+    pins.pins.pin(PIN).drive_high()
+    assert source.read().mains is False
+    source.close()
+
+
 def test_a_pin_that_is_taken_says_so_and_is_taken_over_when_it_is_free(pins: GpioStand) -> None:
     squatter = pins.open()
     clock = FakeClock()
