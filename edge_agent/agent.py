@@ -8,8 +8,8 @@ The threads, and why each is one:
     compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
-    probe           the network port, twice a second, whatever `look` is stuck in
-    guard           the battery, twice a second, whatever the disk does
+    probe           the network port, once a second, whatever `look` is stuck in
+    guard           the battery, once or twice a second, whatever the disk does
     keep            room on the disk: deleting may block
     report          state messages, at once at news
 The main thread hangs up on cameras that went silent, feeds the watchdog of the service manager and waits for the end.

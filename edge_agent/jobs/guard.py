@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVERY_S = 0.5
+_AT_EASE_S = 1.0
+"""On mains that nobody doubts; a change must be known within 2 s."""
 _SHOW_MS = 2000
 """What has not changed is shown again after so long."""
 _GAUGE_ERROR_PERCENT = 1
@@ -53,7 +55,7 @@ def look(source: Source, settings: PowerSettings) -> tuple[PowerReading, str]:
 
 
 class Guard:
-    """Reads the source twice a second."""
+    """Reads the source twice a second, on mains once."""
 
     def __init__(
         self,
@@ -94,7 +96,8 @@ class Guard:
         self._asked = energy.count(self._asked, self._supply.value, reading, self._rule)
         if energy.must_stop(self._asked):
             self._stop(f"battery at {_told(reading)}")
-        return _EVERY_S
+        at_ease = self._supply.value is Supply.MAINS and self._supply.doubt is None
+        return _AT_EASE_S if at_ease else _EVERY_S
 
     def _watch_discharge(self, reading: PowerReading, monotonic_ms: int) -> None:
         if reading.mains is not False:
