@@ -490,4 +490,4 @@ def test_an_item_goes_in_slices_as_large_as_admitted(centre: Centre, queue_ms: C
     uplink.close()
     assert centre.asked[0][2] == BODY
     assert len(asked) == len(BODY) // 10_000
-    assert max(asked) <= 256 * 1024
+    assert max(asked) <= 1024 * 1024
