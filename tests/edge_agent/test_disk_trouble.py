@@ -37,9 +37,7 @@ MIB = 1024**2
 class Site:
     """A spool on a disk, with memory to fall back on and somebody who keeps house; what was said is kept."""
 
-    def __init__(
-        self, directory: Path, memory: Path | None, clock: FakeClock | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, directory: Path, memory: Path | None, clock: FakeClock | None = None, **settings: Any) -> None:
         clock = clock or FakeClock()
         self.events: list[tuple[EventType, EventData]] = []
         self.rooms: list[Room] = []
@@ -83,9 +81,7 @@ class Site:
 
 
 @contextmanager
-def site(
-    directory: Path, memory: Path | None, clock: FakeClock | None = None, **settings: Any
-) -> Iterator[Site]:
+def site(directory: Path, memory: Path | None, clock: FakeClock | None = None, **settings: Any) -> Iterator[Site]:
     here = Site(directory, memory, clock, **settings)
     try:
         yield here

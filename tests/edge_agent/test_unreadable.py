@@ -24,7 +24,7 @@ ITEMS = 12
 
 
 class Shipping:
-    """A spool on a disk that can fail, with a backlog of which the kernel remembers nothing, and its way to a centre."""
+    """A spool on a disk that can fail, a backlog of which the kernel remembers nothing, and its way to a centre."""
 
     def __init__(self, disk: PowerDisk, here: Site, uplink: Uplink, clock: FakeClock) -> None:
         self.disk, self.here, self.spool, self.clock = disk, here, here.spool, clock
