@@ -167,7 +167,10 @@ class Agent:
                 compare.ask()
                 crew.hurry("compare")
 
-        bus = Bus(door, spool.run, clock, heed)
+        def rival(detail: str) -> None:
+            announce(EventType.SITE_DOUBLED, EventData(run=spool.run, detail=detail))
+
+        bus = Bus(door, spool.run, clock, heed, rival)
         announce = Journal(settings.site, spool, bus, clock).announce
         previous = spool.previous
         announce(
