@@ -67,7 +67,11 @@ class Power(Message):
     runtime_s: Annotated[float, Field(ge=0)] | None = None
     runtime_low_s: Annotated[float, Field(ge=0)] | None = None
     runtime_high_s: Annotated[float, Field(ge=0)] | None = None
+    temperature_c: float | None = None
     source: str
+    """The sources that the site is set up with, joined by `+`; `none` for none."""
+    sources: tuple[str, ...] = ()
+    """Each of them with its state, such as `nut ok`."""
     detail: str = ""
     since: Instant
     at: Instant
@@ -173,6 +177,7 @@ class EventType(StrEnum):
     CAMERA_BACK = "simpang.camera.back"
     PICTURE_CHANGED = "simpang.picture.changed"
     SUPPLY_CHANGED = "simpang.supply.changed"
+    SOURCE_CHANGED = "simpang.source.changed"
     LINK_CHANGED = "simpang.link.changed"
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
@@ -201,6 +206,7 @@ class EventData(Message):
     that notices by itself tells its own `run` only.
     `settings.trouble`: `detail`, what is wrong with the settings file; the last good settings are in force.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
+    `source.changed`: also `source`, which source of power readings it is, and `detail`, what is wrong with it.
     `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
     `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.
     """
@@ -214,6 +220,7 @@ class EventData(Message):
     to_at: Instant | None = None
     items: int | None = None
     returned: int | None = None
+    source: str | None = None
     items_run: RunId | None = None
     items_clock: ClockQuality | None = None
     before: str | None = None

@@ -119,6 +119,17 @@ def require_postgresql() -> Path:
     return found[-1].parent
 
 
+def require_upsd() -> Path:
+    """The folder of the programs of Network UPS Tools themselves: upsd, dummy-ups. What Debian has in the path asks
+    first whether NUT is set up on this host."""
+    package, role = packages()["upsd"]
+    folder = next((path for path in (Path("/lib/nut"), Path("/usr/lib/nut")) if (path / "dummy-ups").exists()), None)
+    if folder is None:
+        _without(role, f"NUT is not installed: apt-get install {package}")
+    LEDGER.note(role, f"NUT {_version(str(folder / 'upsd'), '-V')}")
+    return folder
+
+
 def require_rtsp_server() -> Path:
     """The interpreter that can import GStreamer's RTSP server."""
     probe = (
