@@ -8,8 +8,8 @@ The threads, and why each is one:
     compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
-    probe           the network port, twice a second, whatever `look` is stuck in
-    guard           the battery, twice a second, whatever the disk does
+    probe           the network port, once a second, whatever `look` is stuck in
+    guard           the battery, once or twice a second, whatever the disk does
     outlets         the power of cameras, where the agent can cut it: a command of the operator's may hang
     power SOURCE    one per source of power readings: a bus that hangs delays no other, and restarts nothing
     keep            room on the disk: deleting may block
@@ -194,7 +194,10 @@ class Agent:
                 compare.ask()
                 crew.hurry("compare")
 
-        bus = Bus(door, spool.run, clock, heed)
+        def rival(detail: str) -> None:
+            announce(EventType.SITE_DOUBLED, EventData(run=spool.run, detail=detail))
+
+        bus = Bus(door, spool.run, clock, heed, rival)
         announce = Journal(settings.site, spool, bus, clock).announce
         previous = spool.previous
         announce(
@@ -288,6 +291,7 @@ class Agent:
         plan = settings.power.plan(len(settings.cameras))
         guard = Guard(power, settings.power, plan, self._shower("power"), announce, shed, flat, spool.run, clock)
         crew.hire("guard", guard)
+        power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
         crew.hire("report", report)

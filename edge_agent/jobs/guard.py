@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from edge_agent.settings import PowerSettings
 
 _EVERY_S = 0.5
+_AT_EASE_S = 1.0
+"""On mains that nobody doubts."""
 _SHOW_MS = 2000
 """What has not changed is shown again after so long."""
 _GAUGE_ERROR_PERCENT = 1
@@ -47,7 +49,7 @@ def estimated(reading: PowerReading, settings: PowerSettings) -> PowerReading:
 
 
 class Guard:
-    """Looks at the panel twice a second."""
+    """Looks at the panel twice a second, on mains once, and when a source says that mains came or went."""
 
     def __init__(
         self,
@@ -92,7 +94,8 @@ class Guard:
         seen = (reading, detail, self._fusion.states, self._view.settled, self._ladder.taken)
         if self._news.has(seen, monotonic_ms):
             self._show(self._state(reading, left, detail, monotonic_ms))
-        return _EVERY_S
+        at_ease = self._view.value is Supply.MAINS and self._view.settled.doubt is None
+        return _AT_EASE_S if at_ease else _EVERY_S
 
     def _climb(self, reading: PowerReading, left: Runtime | None, monotonic_ms: int, *, is_new: bool) -> None:
         """Steps are taken or undone, each is an event; at the last the agent stops."""

@@ -23,7 +23,7 @@ _FLUTTERS: Final = 20
 class GpioSource:
     """The two, as the settings wire them. GPIOZERO_PIN_FACTORY chooses the pin library, as everywhere."""
 
-    every_s = 0.25
+    every_s = 0.5
 
     def __init__(self, settings: GpioSettings) -> None:
         self._settings = settings
@@ -65,10 +65,14 @@ class GpioSource:
             self._battery.close()
 
     def _stood(self) -> int:
-        """The line as it last stood still, between our looks, too: gpiozero notes each edge."""
+        """The line as it last stood still, between our looks, too: gpiozero notes each edge.
+
+        Not by its `bounce_time`: lgpio compares two clocks there, and holds nothing (joan2937/lg, issue 19).
+        """
         value: int = self._mains_lost.value
         still_s = self._mains_lost.active_time if value else self._mains_lost.inactive_time
-        if still_s is None or still_s >= self._settings.bounce_s:
+        # Negative where the pin library dates edges by another clock than gpiozero's; then only our looks count.
+        if still_s is None or not 0 <= still_s < self._settings.bounce_s:
             self._line, self._flutters = value, 0
             return value
         self._flutters += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -278,12 +279,16 @@ def measure() -> Finding:
         peer="the same site without the ladder",
         method=(
             f"{len(CAMERAS)} cameras, {Site(BY_MARKS, NIGHT_W).plan.loads_w[0]:.1f} W at full load, a battery that "
-            "feeds that for 90 min until the ordered stop; target 4 h; guard, ladder and turns are the agent's, battery and "
-            "cameras are simulated; the change of streams is real; components, sources: tests/bench/power.py"
+            "feeds that for 90 min until the ordered stop; target 4 h; guard, ladder and turns are the agent's, "
+            "battery and cameras are simulated; the change of streams is real; components, sources: tests/bench/power.py"
         ),
         rows=rows,
         ours="the site with the ladder",
     )
+
+
+def _is_of_session(spool: Path, session: int) -> bool:
+    return segments(spool)[-1][1].session == session
 
 
 def changes_s() -> list[float]:
@@ -300,7 +305,7 @@ def changes_s() -> list[float]:
         until(lambda: segments(spool), 20, "a segment")
         for number in range(CHANGES):
             site.feed = Feed.MAIN if number % 2 else Feed.SUB
-            until(lambda wanted=number + 2: segments(spool)[-1][1].session == wanted, 30, "the other stream")
+            until(partial(_is_of_session, spool, number + 2), 30, "the other stream")
         return [facts.gap_before_ms / 1000 for _, facts, _ in segments(spool) if facts.gap_cause is LossCause.POWER]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from edge_agent.clock import SystemClock
 from edge_agent.contract import EventData, EventType, Power, Supply
+from edge_agent.core.supply import sane
 from edge_agent.errors import PowerError
 from edge_agent.jobs.guard import Guard
 from edge_agent.power import openers
-from edge_agent.power.nut import NutSource
+from edge_agent.power.nut import NutSource, reading
 from edge_agent.power.panel import Panel
 from edge_agent.settings import NutSettings, PowerSettings
 from tests.rig.link import free_port
@@ -68,15 +72,20 @@ def test_a_discharge_is_followed_to_the_ordered_stop(tmp_path: Path) -> None:
         told: list[EventData] = []
         stops: list[str] = []
 
-        def announce(kind: EventType, data: EventData) -> None:
-            told.append(data)
-            assert kind is EventType.SUPPLY_CHANGED
+        steps: list[EventData] = []
 
-        guard = Guard(panel, settings, shown.append, announce, stops.append, "000001aaaa", clock)
+        def announce(kind: EventType, data: EventData) -> None:
+            {EventType.SUPPLY_CHANGED: told, EventType.ENERGY_CHANGED: steps}[kind].append(data)
+
+        guard = Guard(
+            *(panel, settings, settings.plan(1), shown.append, announce),
+            *(lambda _: None, stops.append, "000001aaaa", clock),
+        )
         until(lambda: guard.run_once() and stops, 40, "the stop", every_s=0.5)
         panel.close()
     assert [data.after for data in told] == ["mains", "battery", "low"]
     assert "8 %" in stops[0]
+    assert [data.after for data in steps] == [rung.step for rung in settings.plan(1).rungs]
     assert any(power.supply is Supply.LOW and power.charge_percent == 35 for power in shown)
     assert shown[-1].sources == ("nut ok",)
     assert all(json.loads(power.to_json())["source"] == "nut" for power in shown)
@@ -94,13 +103,19 @@ def test_a_discharge_is_followed_to_the_ordered_stop(tmp_path: Path) -> None:
         ("", None, None),
     ],
 )
-def test_the_words_of_nut_are_understood(ups: Upsd, status: str, mains: bool | None, low: bool | None) -> None:
-    ups.tell({"ups.status": status, "battery.charge": "55"})
-    source = opened(ups)
-    until(lambda: source.read().charge_percent == 55, 10, "the driver took it")
-    reading = source.read()
-    assert (reading.mains, reading.low) == (mains, low)
-    source.close()
+def test_the_words_of_nut_are_understood(status: str, mains: bool | None, low: bool | None) -> None:
+    told = reading({"ups.status": status, "battery.charge": "55"})
+    assert (told.mains, told.low, told.charge_percent) == (mains, low, 55)
+
+
+VARIABLES = ("ups.status", "battery.charge", "battery.voltage", "battery.current", "battery.temperature", "battery.x")
+
+
+@given(st.dictionaries(st.sampled_from(VARIABLES), st.text() | st.floats().map(str)))
+def test_whatever_a_driver_writes_gives_numbers_that_can_be_or_none(told: dict[str, str]) -> None:
+    clean, _ = sane(reading(told))
+    for value in (clean.voltage_v, clean.current_a, clean.charge_percent, clean.temperature_c):
+        assert value is None or math.isfinite(value)
 
 
 def test_a_name_that_upsd_does_not_know_says_so(ups: Upsd) -> None:
