@@ -16,7 +16,8 @@ _READINGS: Final = 4
 """So many readings in a row must ask for a step: a dip under load is not the end."""
 _MARGIN_PERCENT: Final = 5
 """So much above the mark a start on battery is worth it, so that the agent does not start only to stop."""
-_RETURN_MS: Final = 30_000
+_RETURN_MS: Final = 10_000
+"""Mains that comes back for a moment between two attempts of the grid is gone again by then."""
 _RISE_PERCENT: Final = 5
 _SPARE: Final = 1.05
 """A target is planned for with so much more than it takes, and is in reach again only then."""

@@ -280,7 +280,7 @@ def measure() -> Finding:
         method=(
             f"{len(CAMERAS)} cameras, {Site(BY_MARKS, NIGHT_W).plan.loads_w[0]:.1f} W at full load, a battery that "
             "feeds that for 90 min until the ordered stop; target 4 h; guard, ladder and turns are the agent's, "
-            "battery and cameras are simulated; the change of streams is real; components, sources: tests/bench/power.py"
+            "battery and cameras are simulated; the change of streams is real; parts and sources: tests/bench/power.py"
         ),
         rows=rows,
         ours="the site with the ladder",

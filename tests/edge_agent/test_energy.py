@@ -188,15 +188,15 @@ def test_a_start_is_at_once_where_nothing_speaks_against_it() -> None:
 def test_what_was_stopped_for_power_does_not_start_for_a_moment() -> None:
     empty = replace(ON_MAINS, charge_percent=8)
     assert not looked(at(12), 24 * 3600).granted
-    assert not looked(empty, 29).granted
-    assert looked(empty, 30).granted
+    assert not looked(empty, 9).granted
+    assert looked(empty, 10).granted
     waited = looked(at(12), 1)
-    assert not looked(ON_MAINS, 29, waited).granted
-    assert not looked(at(60), 29, waited).granted
+    assert not looked(ON_MAINS, 9, waited).granted
+    assert not looked(at(60), 9, waited).granted
     assert not looked(PowerReading(mains=False), 3600, waited).granted
-    assert looked(ON_MAINS, 30, waited).granted
-    assert looked(NOTHING, 30, waited).granted
-    assert not looked(empty, 20, looked(at(12), 1, looked(empty, 20))).granted
+    assert looked(ON_MAINS, 10, waited).granted
+    assert looked(NOTHING, 10, waited).granted
+    assert not looked(empty, 8, looked(at(12), 1, looked(empty, 8))).granted
 
 
 # --- a target ---
