@@ -279,7 +279,7 @@ class LadderSettings(_Section):
     survive_s: float = Field(
         0, ge=0, description="So long after mains is lost the site shall still run; takes the place of the marks"
     )
-    hold_s: float = Field(120, ge=1, description="Mains must hold for so long before a step is undone, and the next")
+    hold_s: float = Field(60, ge=1, description="Mains must hold for so long before a step is undone, and the next")
     full_s: float = Field(
         0,
         ge=0,

@@ -154,7 +154,7 @@ class Ladder:
 
     def left_s(self, now_ms: int) -> float | None:
         """How long the battery lasts by the latest estimate."""
-        return None if self.empty_ms is None else (self.empty_ms - now_ms) / 1000
+        return None if self.empty_ms is None else max(0.0, (self.empty_ms - now_ms) / 1000)
 
     def _climb(self, plan: Plan, reading: PowerReading, now_ms: int) -> Ladder:
         """Mains is there: one rung after the other is undone, each after it held for a while."""

@@ -105,7 +105,7 @@ class Guard:
             return
         told = _told(reading)
         left_s = ladder.left_s(monotonic_ms)
-        lasts = "" if left_s is None else f"about {max(0.0, left_s) / 60:.0f} min left"
+        lasts = "" if left_s is None else f"about {left_s / 60:.0f} min left"
         fails = (
             f"{plan.survive_s / 3600:.1f} h without mains cannot be reached" if ladder.reaches_target is False else ""
         )
@@ -145,7 +145,9 @@ class Guard:
         return self._discharge.runtime(self._settings.stop_percent, error_percent)
 
     def _state(self, reading: PowerReading, left: Runtime | None, detail: str, monotonic_ms: int) -> Power:
-        runtime_s, low_s, high_s = (left.s, left.low_s, left.high_s) if left else (None, None, None)
+        # Until the charge has told how it falls under the present load, what it told before runs down.
+        reckoned_s = self._ladder.left_s(monotonic_ms)
+        runtime_s, low_s, high_s = (left.s, left.low_s, left.high_s) if left else (reckoned_s, None, None)
         now_ms = self._clock.now_ms()
         return Power(
             supply=self._view.value,
