@@ -18,6 +18,8 @@ _MARGIN_PERCENT: Final = 5
 """So much above the mark a start on battery is worth it, so that the agent does not start only to stop."""
 _RETURN_MS: Final = 10_000
 """Mains that comes back for a moment between two attempts of the grid is gone again by then."""
+_SETTLE_MS: Final = 60_000
+"""When a load begins or changes, the voltage of a battery moves by itself, and a charge that is told from it."""
 _RISE_PERCENT: Final = 5
 _SPARE: Final = 1.05
 """A target is planned for with so much more than it takes, and is in reach again only then."""
@@ -123,6 +125,8 @@ class Ladder:
     wanted: tuple[int, ...] = ()
     """How many rungs the latest readings in a row asked for, each."""
     lost_ms: int | None = None
+    since_ms: int | None = None
+    """Since when the battery gives what it gives now."""
     mains_ms: int | None = None
     """Since when mains is back, or when the last rung was undone."""
     charge_percent: float | None = None
@@ -165,8 +169,11 @@ class Ladder:
         return Ladder(taken=taken, mains_ms=mains_ms, charge_percent=charge)
 
     def _descend(self, plan: Plan, reading: PowerReading, left: Runtime | None, now_ms: int, *, is_new: bool) -> Ladder:
-        known = self._estimated(plan, reading, left, now_ms)
-        known = replace(known, mains_ms=None, lost_ms=now_ms if self.lost_ms is None else self.lost_ms)
+        since_ms = now_ms if self.since_ms is None else self.since_ms
+        lost_ms = now_ms if self.lost_ms is None else self.lost_ms
+        settled = left if now_ms - since_ms >= _SETTLE_MS else None
+        known = self._estimated(plan, reading, settled, now_ms)
+        known = replace(known, mains_ms=None, lost_ms=lost_ms, since_ms=since_ms)
         wanted, reaches = known._wanted(plan, reading, now_ms)
         row = self.wanted
         row = (*row, wanted)[-_READINGS:] if is_new or not row else (*row[:-1], min(row[-1], wanted))
@@ -180,7 +187,7 @@ class Ladder:
         One that was made with a charge far below the present one was made with a wrong charge.
         """
         charge, known = reading.charge_percent, self.charge_percent
-        if left is not None:
+        if left is not None and left.s is not None:
             if self.empty_ms is not None and charge in {None, known}:
                 return self
             return self._foretold(charge, left.s, left.low_s, now_ms)
@@ -234,6 +241,7 @@ class Ladder:
         return replace(
             self,
             taken=wanted,
+            since_ms=now_ms,
             empty_ms=stretched(self.empty_ms),
             empty_early_ms=stretched(self.empty_early_ms),
         )

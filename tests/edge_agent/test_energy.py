@@ -40,10 +40,10 @@ def minutes(minutes: float) -> Runtime:
 
 
 class Climb:
-    """A ladder that is shown the same reading for a while, twice a second."""
+    """A ladder that is shown the same reading for a while, twice a second; mains was lost a minute ago."""
 
     def __init__(self, plan: Plan = PLAN) -> None:
-        self.plan, self.ladder, self.now_ms = plan, Ladder(), 0
+        self.plan, self.ladder, self.now_ms = plan, Ladder(lost_ms=0, since_ms=-60_000), 0
 
     def see(
         self, reading: PowerReading, seconds: float, left: Runtime | None = None, supply: Supply | None = None
@@ -88,6 +88,16 @@ def test_minutes_left_count_by_their_lower_bound_and_the_charge_while_they_are_n
     climb = Climb()
     assert climb.see(at(95), 5, Runtime(7200, 60 * 60, None)) is Step.NO_BACKFILL
     assert Climb().see(at(65), 5) is Step.NO_BACKFILL
+
+
+def test_an_estimate_of_the_first_minute_and_one_without_a_figure_do_not_count() -> None:
+    ladder = Ladder()
+    for now_ms in range(0, 59_000, 500):
+        ladder = ladder.see(PLAN, Supply.BATTERY, at(95), minutes(1), now_ms)
+    assert ladder.taken == 0
+    for now_ms in range(59_000, 63_000, 500):
+        ladder = ladder.see(PLAN, Supply.BATTERY, at(95), minutes(1), now_ms)
+    assert PLAN.step(ladder.taken) is Step.CAMERAS_IN_TURNS
 
 
 def test_an_estimate_runs_down_while_the_gauge_stands_still() -> None:

@@ -15,7 +15,7 @@ from edge_agent.core.fusion import Heard
 from edge_agent.core.settle import Settled
 from edge_agent.core.supply import NOTHING, PowerReading, View
 from edge_agent.jobs.guard import Guard
-from edge_agent.settings import PowerSettings
+from edge_agent.settings import LadderSettings, PowerSettings
 from tests.fakes import FakeClock
 
 ON_BATTERY = PowerReading(mains=False, voltage_v=12.0, charge_percent=60)
@@ -262,6 +262,32 @@ def test_a_ups_that_says_nothing_but_low_ends_in_the_stop() -> None:
     assert not watched.stops
     assert watched.see(PowerReading(mains=False, low=True), 5).supply is Supply.LOW
     assert watched.stops
+
+
+def test_each_step_of_the_ladder_is_an_event_and_stands_in_the_state() -> None:
+    watched = Watched()
+    watched.see(ON_MAINS, 5)
+    power = watched.see(replace(ON_BATTERY, charge_percent=75), 5)
+    assert power.step is Step.NO_PUBLIC_STREAM
+    watched.see(replace(ON_BATTERY, charge_percent=55), 5)
+    assert [(event.before, event.after) for event in watched.steps] == [
+        ("full", "no-public-stream"),
+        ("no-public-stream", "no-backfill"),
+        ("no-backfill", "sub-stream"),
+    ]
+    assert watched.steps[-1].detail.startswith("55 %, 12.0 V")
+    assert watched.shed[-1] == {Step.NO_PUBLIC_STREAM, Step.NO_BACKFILL, Step.SUB_STREAM}
+    watched.see(ON_MAINS, 250)
+    assert [event.after for event in watched.steps[3:]] == ["no-backfill", "no-public-stream", "full"]
+    assert watched.shed[-1] == frozenset()
+    assert watched.shown[-1].step is Step.FULL
+
+
+def test_a_target_that_cannot_be_reached_is_said_in_state_and_event() -> None:
+    watched = Watched(settings=PowerSettings(ladder=LadderSettings(survive_s=86_400, full_s=3600)))
+    power = watched.see(ON_BATTERY, 5)
+    assert power.reaches_target is False
+    assert "24.0 h without mains cannot be reached" in watched.steps[-1].detail
 
 
 def test_a_flapping_mains_is_named() -> None:
