@@ -152,7 +152,7 @@ def test_the_time_of_a_full_battery_counts_until_a_discharge_tells_better() -> N
     climb = Climb(replace(TARGET, full_s=5400))
     assert climb.see(at(100), 5) is Step.CAMERAS_IN_TURNS
     assert climb.ladder.left_s(climb.now_ms) == pytest.approx(0.9 * 5400 * 40 / 16, rel=0.01)
-    climb.see(at(99), 1, minutes(300))
+    climb.see(at(99), 61, minutes(300))
     assert climb.ladder.left_s(climb.now_ms) == pytest.approx(300 * 60, rel=0.01)
 
 
