@@ -345,7 +345,8 @@ class Site:
         began_ms = self.now_ms
         while (left_s := seconds - (self.now_ms - began_ms) / 1000) > 0:
             calm_s = 10.0 if self.battery.percent < 25 and not self.battery.mains else 60.0
-            step_s = min(left_s, 0.5 if self.now_ms - began_ms < 5000 else calm_s)
+            hopes = not self.lives and self.waiting.since_ms is not None
+            step_s = min(left_s, 0.5 if hopes or self.now_ms - began_ms < 5000 else calm_s)
             load = self.plan.loads_w[min(self.ladder.taken, 6)] / 40 if self.lives else 0.0
             self.battery.pass_by(step_s, load)
             self.now_ms += max(1, round(step_s * 1000))
