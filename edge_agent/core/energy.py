@@ -20,6 +20,7 @@ _RETURN_MS: Final = 10_000
 """Mains that comes back for a moment between two attempts of the grid is gone again by then."""
 _SETTLE_MS: Final = 60_000
 """When a load begins or changes, the voltage of a battery moves by itself, and a charge that is told from it."""
+_SAME_LOAD: Final = 1.05
 _RISE_PERCENT: Final = 5
 _SPARE: Final = 1.05
 """A target is planned for with so much more than it takes, and is in reach again only then."""
@@ -241,7 +242,7 @@ class Ladder:
         return replace(
             self,
             taken=wanted,
-            since_ms=now_ms,
+            since_ms=now_ms if longer > _SAME_LOAD else self.since_ms,
             empty_ms=stretched(self.empty_ms),
             empty_early_ms=stretched(self.empty_early_ms),
         )

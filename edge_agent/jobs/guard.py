@@ -116,7 +116,8 @@ class Guard:
                 EventType.ENERGY_CHANGED,
                 EventData(run=self._run, before=plan.step(one), after=plan.step(next_one), detail=detail),
             )
-        self._discharge = Discharge()  # what it lost under another load foretells nothing
+        if ladder.since_ms != before.since_ms:
+            self._discharge = Discharge()  # what it lost under another load foretells nothing
         self._shed(plan.measures(ladder.taken))
         if plan.step(ladder.taken) is Step.STOP:
             self._stop(f"battery at {told}" if told else "the battery is said to be empty")
