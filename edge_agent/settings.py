@@ -169,6 +169,9 @@ class PowerSettings(_Section):
     chemistry: Literal["lead-acid", "lifepo4", "li-ion"] = Field(
         "lead-acid", description="Turns a voltage into a charge, where the source has no better word"
     )
+    nominal_ah: float | None = Field(
+        None, gt=0, le=10_000, description="The battery's charge by its label, ampere-hours"
+    )
     cells: int = Field(6, ge=1, le=100, description="Cells in series: 6 in a 12 V lead-acid battery, 4 in LiFePO4")
     state_file: Path | None = Field(None, description='simulated: JSON `{"mains": true}`; missing means mains')
     capacity_s: float = Field(3600, gt=0, description="simulated: from full to empty on battery")

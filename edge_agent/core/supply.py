@@ -20,11 +20,17 @@ class PowerReading:
     voltage_v: float | None = None
     current_a: float | None = None
     charge_percent: float | None = None
+    temperature_c: float | None = None
 
 
 NOTHING: Final = PowerReading()
 
-_BOUNDS: Final = {"voltage_v": (0.0, 1000.0), "current_a": (-1000.0, 1000.0), "charge_percent": (0.0, 100.0)}
+_BOUNDS: Final = {
+    "voltage_v": (0.0, 1000.0),
+    "current_a": (-1000.0, 1000.0),
+    "charge_percent": (0.0, 100.0),
+    "temperature_c": (-50.0, 100.0),
+}
 _HOLD_MS: Final = 500
 """Relays bounce for milliseconds; a change must be known within 2 s."""
 _HOLD_UNKNOWN_MS: Final = 5000
