@@ -8,8 +8,9 @@ The threads, and why each is one:
     compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
-    probe           the network port, twice a second, whatever `look` is stuck in
-    guard           the battery, twice a second, whatever the disk does
+    probe           the network port, once a second, whatever `look` is stuck in
+    guard           the battery, once or twice a second, whatever the disk does
+    power SOURCE    one per source of power readings: a bus that hangs delays no other, and restarts nothing
     keep            room on the disk: deleting may block
     report          state messages, at once at news
 The main thread hangs up on cameras that went silent, feeds the watchdog of the service manager and waits for the end.
@@ -38,6 +39,7 @@ from edge_agent.contract import CameraState, EventData, EventType, Info, LossCau
 from edge_agent.core.drain import Drain
 from edge_agent.core.energy import StopRule, may_start
 from edge_agent.core.eviction import WhenFull
+from edge_agent.core.fusion import Fusion
 from edge_agent.core.pace import Limits, parse_window
 from edge_agent.core.report import camera_state, spool_state
 from edge_agent.core.shipping import Order, Want
@@ -46,14 +48,15 @@ from edge_agent.errors import SpoolError
 from edge_agent.gates import FreshGate, LateGate
 from edge_agent.host import HostProbe
 from edge_agent.jobs.compare import Compare
-from edge_agent.jobs.guard import Guard, look
+from edge_agent.jobs.guard import Guard, estimated
 from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.probe import Look, Probe
 from edge_agent.jobs.record import Record
 from edge_agent.jobs.report import Report
 from edge_agent.jobs.ship import Lane, Ship
 from edge_agent.journal import Journal
-from edge_agent.power import PatientSource
+from edge_agent.power import openers
+from edge_agent.power.panel import Panel
 from edge_agent.probe import WayProbe
 from edge_agent.snapshot import Eye
 from edge_agent.spool import Spool
@@ -63,7 +66,9 @@ from edge_agent.uplink import Uplink
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from edge_agent.contract import Message, Wish
+    from edge_agent.core.fusion import Heard
     from edge_agent.core.status import CameraStatus, Room
+    from edge_agent.core.supply import PowerReading
     from edge_agent.last_good import LastGood
     from edge_agent.settings import Settings
 
@@ -71,6 +76,8 @@ log = logging.getLogger(__name__)
 
 _TICK_S: Final = 2.0
 _POWER_AGAIN_S: Final = 2.0
+_FIRST_WORD_S: Final = 3.0
+"""A source that hangs delays the start by no more."""
 # The parts of an ordered stop, which is to take less than ten seconds even if camera and link hang.
 _JOIN_S: Final = 4.0
 _DRAIN_S: Final = 1.0
@@ -113,8 +120,9 @@ class Agent:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda got, _frame: self.end(LossCause.STOPPED, signal.Signals(got).name))
-        power = PatientSource(self._settings.power, self._clock)
+        power = Panel(openers(self._settings.power, self._clock), self._clock)
         if not self._await_power(power):
+            power.close()
             return 0
         settings = self._settings.spool
         spool = Spool(
@@ -137,11 +145,12 @@ class Agent:
             self._command()
         return 0
 
-    def _await_power(self, power: PatientSource) -> bool:
+    def _await_power(self, power: Panel) -> bool:
         """Whether there is power for a life that is worth starting, once there is; false when told to stop before."""
         rule = StopRule(self._settings.power.stop_percent, self._settings.power.stop_voltage_v)
         waiting = False
-        while not may_start(look(power, self._settings.power)[0], rule):
+        heard = power.hear_all(_FIRST_WORD_S)
+        while not may_start(estimated(self._fuse(heard), self._settings.power), rule):
             if not waiting:
                 log.warning("on battery near its stop mark: waiting for mains or charge before recording")
                 notify("READY=1", "STATUS=waiting for mains or charge")
@@ -149,9 +158,13 @@ class Agent:
             notify("WATCHDOG=1")
             if self._clock.wait(self._crew.stop, _POWER_AGAIN_S):
                 return False
+            heard = power.heard()
         return True
 
-    def _live(self, spool: Spool, power: PatientSource) -> None:
+    def _fuse(self, heard: tuple[Heard, ...]) -> PowerReading:
+        return Fusion().see(heard, self._clock.monotonic_ms()).reading
+
+    def _live(self, spool: Spool, power: Panel) -> None:
         settings, clock, crew, board = self._settings, self._clock, self._crew, self._board
         door = Door(settings.broker, settings.site, settings.centre.token.get_secret_value())
         fresh = FreshGate(clock)
@@ -168,7 +181,10 @@ class Agent:
                 compare.ask()
                 crew.hurry("compare")
 
-        bus = Bus(door, spool.run, clock, heed)
+        def rival(detail: str) -> None:
+            announce(EventType.SITE_DOUBLED, EventData(run=spool.run, detail=detail))
+
+        bus = Bus(door, spool.run, clock, heed, rival)
         announce = Journal(settings.site, spool, bus, clock).announce
         previous = spool.previous
         announce(
@@ -245,6 +261,7 @@ class Agent:
             crew.hire(thread, record)
         crew.hire("keep", keep)
         crew.hire("guard", guard)
+        power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
         crew.hire("report", report)

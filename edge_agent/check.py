@@ -6,22 +6,27 @@ import tempfile
 import textwrap
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psutil
 
 from edge_agent.bus import Door, connect
 from edge_agent.camera import open_source
+from edge_agent.core.fusion import Fusion
 from edge_agent.errors import AgentError, SpoolError
-from edge_agent.jobs.guard import look
-from edge_agent.power import PatientSource
+from edge_agent.power import openers
+from edge_agent.power.panel import Panel
 from edge_agent.uplink import Uplink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.clock import Clock
-    from edge_agent.settings import CameraSettings, Settings
+    from edge_agent.core.supply import PowerReading
+    from edge_agent.settings import CameraSettings, PowerSettings, Settings
+
+_SOURCE_S: Final = 8.0
+"""A power source that has not answered by then hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,6 @@ def check(settings: Settings, clock: Clock) -> list[Finding]:
         *((f"camera {camera.id}", _camera_try(camera, clock)) for camera in settings.cameras),
         ("centre", lambda: _centre(settings)),
         ("broker", lambda: _broker(settings)),
-        ("power", lambda: _power(settings, clock)),
     ]
     findings = [Finding("settings", fit=True, found=f"site {settings.site}, {len(settings.cameras)} cameras")]
     for part, attempt in tries:
@@ -49,7 +53,7 @@ def check(settings: Settings, clock: Clock) -> list[Finding]:
             findings.append(Finding(part, fit=True, found=attempt()))
         except AgentError as error:
             findings.append(Finding(part, fit=False, found=error.message, remedy=error.remedy))
-    return findings
+    return [*findings, *_power(settings.power, clock)]
 
 
 def table(findings: list[Finding]) -> str:
@@ -118,16 +122,38 @@ def _broker(settings: Settings) -> str:
     return f"{door.where} takes us, {version.name}"
 
 
-def _power(settings: Settings, clock: Clock) -> str:
-    source = PatientSource(settings.power, clock)
-    try:
-        reading, detail = look(source, settings.power)
-    finally:
-        source.close()
-    if detail:
-        raise AgentError(detail, "check [power]")
-    if reading.mains is None:
-        return "no source configured"
-    charge = "" if reading.charge_percent is None else f", charge {reading.charge_percent:.0f} %"
-    volts = "" if reading.voltage_v is None else f", {reading.voltage_v:.1f} V"
-    return f"{'on mains' if reading.mains else 'on battery'}{charge}{volts}"
+def _power(settings: PowerSettings, clock: Clock) -> list[Finding]:
+    """One finding for each source, and one for what they say together."""
+    panel = Panel(openers(settings, clock), clock)
+    if not panel.meters:
+        return [Finding("power", fit=True, found="no source configured")]
+    panel.hear_all(_SOURCE_S)
+    fusion = Fusion().see(panel.heard(), clock.monotonic_ms())
+    findings = []
+    for meter in panel.meters:
+        source, trouble = meter.heard.source, meter.trouble
+        track = fusion.tracks[source]
+        if trouble:
+            findings.append(Finding(f"power {source}", fit=False, found=trouble.message, remedy=trouble.remedy))
+        elif not meter.answered.is_set():
+            found = f"it has not answered for {_SOURCE_S:.0f} s"
+            findings.append(Finding(f"power {source}", fit=False, found=found, remedy=f"check [power.{source}]"))
+        elif track.reason:
+            remedy = f"check what [power.{source}] reads; the agent goes on without those values"
+            findings.append(Finding(f"power {source}", fit=False, found=track.reason, remedy=remedy))
+        else:
+            findings.append(Finding(f"power {source}", fit=True, found=_reading(track.usable)))
+    panel.close()
+    if fusion.reading.mains is not None:
+        return [*findings, Finding("power", fit=True, found=_reading(fusion.reading))]
+    remedy = "mend the source that does, or add one: [power.gpio], [power.nut], or a driver for [power.sysfs]"
+    return [*findings, Finding("power", fit=False, found="no source says whether mains is there", remedy=remedy)]
+
+
+def _reading(reading: PowerReading) -> str:
+    mains = {None: "", True: "on mains", False: "on battery"}[reading.mains]
+    charge = "" if reading.charge_percent is None else f"charge {reading.charge_percent:.0f} %"
+    volts = "" if reading.voltage_v is None else f"{reading.voltage_v:.2f} V"
+    current = "" if reading.current_a is None else f"{reading.current_a:.2f} A"
+    celsius = "" if reading.temperature_c is None else f"{reading.temperature_c:.0f} °C"
+    return ", ".join(filter(None, (mains, charge, volts, current, celsius))) or "it answers, and says nothing of mains"

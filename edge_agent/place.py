@@ -127,6 +127,16 @@ class Place:
             write_durably(path, bytes(_PROBE_BYTES))
             path.unlink()
 
+    def unreadable(self) -> str:
+        """Why nothing can be read from the disk itself, whatever the kernel remembers; empty when something can."""
+        try:
+            with (self.directory / _MARKER).open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                file.read()
+        except OSError as error:
+            return f"the disk of {self.directory} cannot be read: {error.strerror}"
+        return ""
+
     def room(self) -> Room:
         """What is left for us."""
         with disk_trouble(f"the spool directory {self.directory} cannot be used"):

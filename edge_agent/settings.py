@@ -155,40 +155,100 @@ class CameraSettings(_Section):
         return self
 
 
-class PowerSettings(_Section):
-    """How the agent learns of mains and battery, and what it does when the battery ends."""
+class NutSettings(_Section):
+    """A UPS that Network UPS Tools look after: `upsd` is asked over TCP."""
 
-    source: Literal["none", "gpio", "simulated"] = Field("none", description="Where readings come from")
-    mains_lost_pin: int | None = Field(None, ge=0, le=27, description="gpio: line that says mains is lost, BCM number")
-    active_high: bool = Field(True, description="gpio: the line is high while mains is lost")
-    pull: Literal["none", "up", "down"] = Field("none", description="gpio: resistor of the board on that line")
-    mcp3008_channel: int | None = Field(None, ge=0, le=7, description="gpio: channel of an MCP3008 at the battery")
+    host: str = Field("127.0.0.1", min_length=1, description="Host of `upsd`")
+    port: Port = Field(3493, description="Port of `upsd`")
+    ups: str = Field("ups", pattern=r"^[\w.-]+$", description="Name of the UPS in `ups.conf` of that host")
+    username: str = Field("", description="User of `upsd.users` with `upsmon secondary`; empty: reading needs no login")
+    password: SecretStr = Field(SecretStr(""), description="Password of that user")
+    timeout_s: float = Field(2, ge=0.2, le=4, description="Longest silence of `upsd`")
+
+    @field_validator("username", "password")
+    @classmethod
+    def _plain_letters(cls, word: str | SecretStr) -> str | SecretStr:
+        text = word if isinstance(word, str) else word.get_secret_value()
+        if not text.isascii() or not text.isprintable():
+            raise ValueError("not printable ASCII, which is all that upsd reads")
+        return word
+
+
+class SysfsSettings(_Section):
+    """What the kernel's own drivers know of mains and battery, in the class `power_supply`."""
+
+    directory: Path = Field(Path("/sys/class/power_supply"), description="Where the kernel lists its power supplies")
+    battery: str = Field("", pattern=r"^[^/]*$", description="Name of the battery; empty: the only one there")
+
+
+class GpioSettings(_Section):
+    """Pins of the board: a mains-lost line, and a battery voltage on an MCP3008."""
+
+    mains_lost_pin: int = Field(ge=0, le=27, description="Line that says mains is lost, BCM number")
+    active_high: bool = Field(True, description="The line is high while mains is lost")
+    pull: Literal["none", "up", "down"] = Field("none", description="Resistor of the board on that line")
+    bounce_s: float = Field(0.1, ge=0, le=2, description="The line is believed once it stood still for so long")
+    mcp3008_channel: int | None = Field(None, ge=0, le=7, description="Channel of an MCP3008 at the battery")
     volts_per_unit: float = Field(
-        18.0, gt=0, le=1000, description="gpio: volts at the battery when the MCP3008 reads its full scale"
+        18.0, gt=0, le=1000, description="Volts at the battery when the MCP3008 reads its full scale"
     )
+
+
+class I2cSettings(_Section):
+    """A gauge at the battery, read over I2C. It must not be in use by a driver of the kernel; then take `sysfs`."""
+
+    chip: Literal["max17040", "max17041", "max17048", "max17049", "ina219", "ina226"] = Field(
+        description="Which gauge; max17043 is read as max17040, max17044 as max17041, ina220 as ina219"
+    )
+    bus: int = Field(1, ge=0, le=255, description="Number of the bus: 1 is `/dev/i2c-1`")
+    address: int | None = Field(None, ge=0x08, le=0x77, description="Address of the chip; null: as it comes")
+    shunt_ohms: float = Field(
+        0.1, description="Resistor of an ina219 or ina226; negative if the battery's discharge reads positive"
+    )
+
+    @field_validator("shunt_ohms")
+    @classmethod
+    def _a_resistor(cls, shunt_ohms: float) -> float:
+        if not 1e-6 <= abs(shunt_ohms) <= 100:
+            raise ValueError("not a resistance between 0.000001 and 100")
+        return shunt_ohms
+
+
+class SimulatedSettings(_Section):
+    """A battery that exists in a file, for demonstrations and tests."""
+
+    state_file: Path = Field(description='JSON `{"mains": true}`; missing means mains')
+    capacity_s: float = Field(3600, gt=0, description="From full to empty on battery")
+    recharge_s: float = Field(3600, gt=0, description="From empty to full on mains")
+
+
+class PowerSettings(_Section):
+    """How the agent learns of mains and battery, and what it does when the battery ends.
+
+    The tables below it name the sources, any number of them at once; one that is not there is not used.
+    """
+
     chemistry: Literal["lead-acid", "lifepo4", "li-ion"] = Field(
-        "lead-acid", description="Turns a voltage into a charge, where the source has no better word"
+        "lead-acid", description="Turns a voltage into a charge, where no source has a better word"
     )
     nominal_ah: float | None = Field(
         None, gt=0, le=10_000, description="The battery's charge by its label, ampere-hours"
     )
     cells: int = Field(6, ge=1, le=100, description="Cells in series: 6 in a 12 V lead-acid battery, 4 in LiFePO4")
-    state_file: Path | None = Field(None, description='simulated: JSON `{"mains": true}`; missing means mains')
-    capacity_s: float = Field(3600, gt=0, description="simulated: from full to empty on battery")
-    recharge_s: float = Field(3600, gt=0, description="simulated: from empty to full on mains")
     low_percent: Percent = Field(20, description="Below this the supply is `low`")
     stop_percent: Percent = Field(10, description="On battery at or below this the agent stops in good order")
     stop_voltage_v: float = Field(0, ge=0, description="Or at or below this voltage; 0 for never")
     stop_command: tuple[str, ...] = Field(
         (), description='Run after a stop for power, such as `["systemctl", "poweroff"]`; empty for none'
     )
+    nut: NutSettings | None = Field(None, description="A UPS, by `upsd`")
+    sysfs: SysfsSettings | None = Field(None, description="The kernel's own drivers")
+    gpio: GpioSettings | None = Field(None, description="Pins of the board")
+    i2c: I2cSettings | None = Field(None, description="A gauge on I2C")
+    simulated: SimulatedSettings | None = Field(None, description="A battery in a file")
 
     @model_validator(mode="after")
-    def _source_is_complete(self) -> Self:
-        if self.source == "gpio" and self.mains_lost_pin is None:
-            raise ValueError("source 'gpio' needs mains_lost_pin")
-        if self.source == "simulated" and self.state_file is None:
-            raise ValueError("source 'simulated' needs state_file")
+    def _low_comes_before_the_stop(self) -> Self:
         if self.low_percent < self.stop_percent:
             raise ValueError("low_percent is below stop_percent")
         return self

@@ -94,7 +94,7 @@ class Spool:
         """Whether all that lies here is known; `tend` goes on until it is."""
         self.trouble = ""
         """Why the disk cannot be used; empty while it can."""
-        self._short = ""
+        self._short = self._unreadable = ""
         self.arrived = Event()
         """Set on each commit; whoever ships waits for it and clears it."""
         self.late = Event()
@@ -183,6 +183,12 @@ class Spool:
         """Whose turn it is may take it again."""
         with self._lock:
             self._stock.line.release(name)
+
+    def put_off(self, name: ItemName) -> bool:
+        """What could not be read has its turn later; false when it never can, though the disk can be read."""
+        self._unreadable = self._why_unreadable()
+        with self._lock:
+            return self._stock.line.put_off(name, self._clock.monotonic_ms(), is_at_fault=not self._unreadable)
 
     def waits(self, name: ItemName) -> bool:
         """Whether the item is still without a receipt, and here."""
@@ -333,7 +339,8 @@ class Spool:
                 step()
             except SpoolError as error:
                 self._fail(error)
-        return self.trouble or self._short
+        self._unreadable = self._unreadable and self._why_unreadable()
+        return self.trouble or self._unreadable or self._short
 
     def end(self, cause: LossCause) -> None:
         """The life has ended in good order, because of `cause`; the next one will know."""
@@ -428,6 +435,9 @@ class Spool:
             self._fail(error)
             return False
         return True
+
+    def _why_unreadable(self) -> str:
+        return self._disk.unreadable() if self._disk else self.trouble
 
     def _shelf(self, name: ItemName) -> Path | None:
         """Where the item lies in memory; None when it does not."""

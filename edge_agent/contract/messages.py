@@ -38,6 +38,7 @@ class Presence(Message):
     state: PresenceState
     run: RunId
     reason: str = ""
+    """Why it ended; while it is online, what keeps it from being so all the time."""
     at: Instant
 
 
@@ -66,7 +67,11 @@ class Power(Message):
     runtime_s: Annotated[float, Field(ge=0)] | None = None
     runtime_low_s: Annotated[float, Field(ge=0)] | None = None
     runtime_high_s: Annotated[float, Field(ge=0)] | None = None
+    temperature_c: float | None = None
     source: str
+    """The sources that the site is set up with, joined by `+`; `none` for none."""
+    sources: tuple[str, ...] = ()
+    """Each of them with its state, such as `nut ok`."""
     detail: str = ""
     since: Instant
     at: Instant
@@ -180,7 +185,7 @@ class Host(Message):
 
 
 class EventType(StrEnum):
-    """What may happen at a site. All are told by the site but `site.doubled`, which the centre finds out."""
+    """What may happen at a site. All are told by the site; `site.doubled` by the centre, too, which finds it out."""
 
     AGENT_STARTED = "simpang.agent.started"
     AGENT_STOPPING = "simpang.agent.stopping"
@@ -188,6 +193,7 @@ class EventType(StrEnum):
     CAMERA_BACK = "simpang.camera.back"
     PICTURE_CHANGED = "simpang.picture.changed"
     SUPPLY_CHANGED = "simpang.supply.changed"
+    SOURCE_CHANGED = "simpang.source.changed"
     LINK_CHANGED = "simpang.link.changed"
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
@@ -212,9 +218,11 @@ class EventData(Message):
     how many those are, where it can be told.
     `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
     `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
-    `site.doubled`: `run` and `previous_run`, the lives of two boxes that speak for the site in turns; `detail`.
+    `site.doubled`: `run` and `previous_run`, the lives of two boxes that speak for the site in turns; `detail`. A box
+    that notices by itself tells its own `run` only.
     `settings.trouble`: `detail`, what is wrong with the settings file; the last good settings are in force.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
+    `source.changed`: also `source`, which source of power readings it is, and `detail`, what is wrong with it.
     `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
     `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.
     """
@@ -228,6 +236,7 @@ class EventData(Message):
     to_at: Instant | None = None
     items: int | None = None
     returned: int | None = None
+    source: str | None = None
     items_run: RunId | None = None
     items_clock: ClockQuality | None = None
     before: str | None = None

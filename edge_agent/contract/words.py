@@ -103,6 +103,18 @@ class Supply(StrEnum):
     UNKNOWN = "unknown"
 
 
+class SourceState(StrEnum):
+    """How far one source of power readings can be believed."""
+
+    OK = "ok"
+    DEAD = "dead"
+    """It gives nothing: absent, refused, broken or silent."""
+    FROZEN = "frozen"
+    """On battery nothing that it gives has moved for so long that it is no measurement any more."""
+    DOUBTFUL = "doubtful"
+    """What it gives cannot be: out of range, no number, a charge that rises on battery or falls at one blow."""
+
+
 class Reach(StrEnum):
     """Whether one part of the link answers."""
 

@@ -24,8 +24,13 @@ class StopRule:
     voltage_v: float
 
     def reached(self, reading: PowerReading, margin_percent: float = 0) -> bool:
-        """Whether a sane reading lies at or below the mark; what is not known asks for nothing."""
+        """Whether a sane reading lies at or below the mark; what is not known asks for nothing.
+
+        Where neither is known, the source's own word that the battery is nearly empty has to do.
+        """
         charge, volts = reading.charge_percent, reading.voltage_v
+        if charge is None and volts is None:
+            return reading.low is True
         return (charge is not None and charge <= self.percent + margin_percent) or (
             volts is not None and volts <= self.voltage_v
         )

@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.contract import Battery, ClockQuality, EventData, EventType, Power, Supply, instant
-from edge_agent.core import energy, supply
+from edge_agent.contract import Battery, ClockQuality, EventData, EventType, Power, SourceState, Supply, instant
+from edge_agent.core import energy
 from edge_agent.core.battery import Gauge, Runtime
 from edge_agent.core.chemistry import charge_percent
 from edge_agent.core.discharge import Pack
+from edge_agent.core.fusion import Fusion
 from edge_agent.core.report import News
 from edge_agent.core.settle import Settled
 from edge_agent.core.site_battery import SiteBattery
-from edge_agent.errors import PowerError
+from edge_agent.core.supply import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.clock import Clock
+    from edge_agent.core.fusion import Heard
     from edge_agent.core.learning import Lesson
     from edge_agent.core.supply import PowerReading
     from edge_agent.settings import PowerSettings
 
-log = logging.getLogger(__name__)
-
 _EVERY_S = 0.5
+_AT_EASE_S = 1.0
+"""On mains that nobody doubts."""
 _SHOW_MS = 2000
 """What has not changed is shown again after so long."""
 _GAUGE_ERROR_PERCENT = 1
 _END_UNKNOWN = "the end of this battery is not yet known"
 
 
-class Source(Protocol):
-    """Whatever knows of mains and battery."""
+class Panel(Protocol):
+    """Where all sources of the site are read."""
 
-    def read(self) -> PowerReading:
-        """What it says now; PowerError when it cannot be read."""
+    def heard(self) -> tuple[Heard, ...]:
+        """What each source said last; at once."""
         ...
 
 
@@ -58,40 +59,28 @@ def pack(settings: PowerSettings) -> Pack:
     return Pack(settings.chemistry, settings.cells, settings.nominal_ah, settings.stop_voltage_v)
 
 
-def look(source: Source, settings: PowerSettings) -> tuple[PowerReading, str]:
-    """A reading that can be used, and what was wrong with it: a failing source knows nothing, nonsense is left out.
-
-    A charge that the source does not give is derived from the voltage while on battery; a charger hides it.
-    """
-    reading, detail = _read(source, settings)
-    return _with_charge(reading, settings), detail
-
-
-def _read(source: Source, settings: PowerSettings) -> tuple[PowerReading, str]:
-    try:
-        reading, detail = supply.sane(source.read())
-    except PowerError as error:
-        return supply.NOTHING, str(error)
-    if reading.voltage_v is not None and reading.mains is False and not pack(settings).plausible(reading.voltage_v):
-        told = f"{reading.voltage_v:g} V is no voltage of {settings.cells} cells of {settings.chemistry}"
-        detail = f"{told}: check cells and chemistry in [power], and the wire"
-        reading = replace(reading, voltage_v=None)
-    return reading, detail
+def possible(reading: PowerReading, settings: PowerSettings) -> tuple[PowerReading, str]:
+    """The reading without a voltage that the pack cannot have while it feeds the site, and what was wrong with it."""
+    volts = reading.voltage_v
+    if volts is None or reading.mains is not False or pack(settings).plausible(volts):
+        return reading, ""
+    told = f"{volts:g} V is no voltage of {settings.cells} cells of {settings.chemistry}"
+    return replace(reading, voltage_v=None), f"{told}: check cells and chemistry in [power], and the wire"
 
 
-def _with_charge(reading: PowerReading, settings: PowerSettings) -> PowerReading:
+def estimated(reading: PowerReading, settings: PowerSettings) -> PowerReading:
+    """With a charge that no source gives derived from the voltage while on battery; a charger hides it."""
     if reading.charge_percent is None and reading.voltage_v is not None and reading.mains is False:
-        charge = charge_percent(reading.voltage_v, settings.chemistry, settings.cells)
-        return replace(reading, charge_percent=charge)
+        return replace(reading, charge_percent=charge_percent(reading.voltage_v, settings.chemistry, settings.cells))
     return reading
 
 
 class Guard:
-    """Reads the source twice a second."""
+    """Looks at the panel twice a second, on mains once, and when a source says that mains came or went."""
 
     def __init__(
         self,
-        source: Source,
+        panel: Panel,
         settings: PowerSettings,
         show: Callable[[Power], None],
         announce: Callable[[EventType, EventData], None],
@@ -101,45 +90,60 @@ class Guard:
         memory: Memory,
         show_battery: Callable[[Battery], None],
     ) -> None:
+        self._panel, self._settings = panel, settings
+        self._show, self._announce, self._stop, self._run, self._clock = show, announce, stop, run, clock
         self._memory, self._show_battery = memory, show_battery
+        self._rule = energy.StopRule(settings.stop_percent, settings.stop_voltage_v)
+        self._fusion = Fusion()
+        self._view = View(Settled(Supply.UNKNOWN, clock.monotonic_ms()))
         self._battery = SiteBattery(pack(settings), clock.boot)
         self._told: tuple[Lesson, ...] = ()
         self._heard: tuple[str, ...] = ()
-        self._source, self._settings = source, settings
-        self._show, self._announce, self._stop, self._run, self._clock = show, announce, stop, run, clock
-        self._rule = energy.StopRule(settings.stop_percent, settings.stop_voltage_v)
-        self._supply = Settled(Supply.UNKNOWN, clock.monotonic_ms())
         self._gauge = Gauge()
         self._news = News(_SHOW_MS)
         self._asked = 0
-        self._detail = ""
 
     def run_once(self) -> float:
         """One reading, and what follows from it: the word on the supply, minutes left, the stop."""
-        measured, detail = _read(self._source, self._settings)
-        if detail and detail != self._detail:
-            log.warning("power: %s", detail)
-        self._detail = detail
         monotonic_ms = self._clock.monotonic_ms()
+        earlier, self._fusion = self._fusion, self._fusion.see(self._panel.heard(), monotonic_ms)
+        self._tell_sources(earlier)
+        measured, oddity = possible(self._fusion.reading, self._settings)
         known = self._watch_discharge(measured, monotonic_ms)
-        reading = _with_charge(known, self._settings)
-        before = self._supply
-        self._supply = supply.judge(before, reading, self._settings.low_percent, monotonic_ms)
-        if self._supply.value is not before.value:
+        reading = estimated(known, self._settings)
+        before, self._view = self._view, self._view.see(reading, self._settings.low_percent, monotonic_ms)
+        flaps = "mains comes and goes" if self._view.flaps else ""
+        detail = "; ".join(filter(None, (flaps, self._fusion.detail, oddity)))
+        if self._view.value is not before.value:
             self._announce(
                 EventType.SUPPLY_CHANGED,
-                EventData(run=self._run, before=before.value, after=self._supply.value, detail=detail),
+                EventData(run=self._run, before=before.value, after=self._view.value, detail=detail),
             )
-        if self._news.has((reading, detail, self._supply), monotonic_ms):
+        if self._news.has((reading, detail, self._fusion.states, self._view.settled), monotonic_ms):
             left, word = self._runtime(measured)
             self._show(self._state(reading, left, detail or word, monotonic_ms))
         # What a voltage under load seems to say is shown until there is an estimate, and stops nothing.
-        self._asked = energy.count(self._asked, self._supply.value, known, self._rule)
+        asked = energy.count(self._asked, self._view.value, known, self._rule)
+        # What was measured once counts once, however often it is looked at.
+        self._asked = min(asked, self._asked) if self._fusion.measured_ms == earlier.measured_ms else asked
         if energy.must_stop(self._asked):
             self._battery.end()
             self._remember()
             self._stop(f"battery at {_told(reading)}")
-        return _EVERY_S
+        at_ease = self._view.value is Supply.MAINS and self._view.settled.doubt is None
+        return _AT_EASE_S if at_ease else _EVERY_S
+
+    def _tell_sources(self, earlier: Fusion) -> None:
+        for source, track in self._fusion.tracks.items():
+            known = earlier.tracks.get(source)
+            before = known.state.value if known else SourceState.OK
+            if track.state.value is not before:
+                self._announce(
+                    EventType.SOURCE_CHANGED,
+                    EventData(
+                        run=self._run, source=source, before=before, after=track.state.value, detail=track.reason
+                    ),
+                )
 
     def hear(self, lessons: tuple[str, ...]) -> None:
         """What the centre holds of the battery counts from the next reading on; from any thread."""
@@ -195,16 +199,18 @@ class Guard:
         runtime_s, low_s, high_s = (left.s, left.low_s, left.high_s) if left else (None, None, None)
         now_ms = self._clock.now_ms()
         return Power(
-            supply=self._supply.value,
+            supply=self._view.value,
             charge_percent=_rounded(reading.charge_percent),
             voltage_v=reading.voltage_v,
             current_a=reading.current_a,
             runtime_s=_rounded(runtime_s),
             runtime_low_s=_rounded(low_s),
             runtime_high_s=_rounded(high_s),
-            source=self._settings.source,
+            temperature_c=_rounded(reading.temperature_c),
+            source="+".join(self._fusion.tracks) or "none",
+            sources=self._fusion.states,
             detail=detail,
-            since=instant(now_ms - (monotonic_ms - self._supply.since_ms)),
+            since=instant(now_ms - (monotonic_ms - self._view.since_ms)),
             at=instant(now_ms),
         )
 

@@ -2,80 +2,89 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
-
-from edge_agent.core.supply import NOTHING, PowerReading
-from edge_agent.errors import PowerError
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from edge_agent.clock import Clock
-    from edge_agent.settings import PowerSettings
+    from collections.abc import Callable
 
-_REOPEN_MS: Final = 30_000
+    from edge_agent.clock import Clock
+    from edge_agent.core.supply import PowerReading
+    from edge_agent.settings import (
+        GpioSettings,
+        I2cSettings,
+        NutSettings,
+        PowerSettings,
+        SimulatedSettings,
+        SysfsSettings,
+    )
 
 
 class PowerSource(Protocol):
-    """Whatever knows of mains and battery."""
+    """Whatever knows of mains and battery. Made by what raises PowerError when it is not there."""
+
+    every_s: float
+    """How often it is worth asking."""
 
     def read(self) -> PowerReading:
-        """What it says now; PowerError when it cannot be read. Takes milliseconds."""
+        """What it says now, NaN where it says no number; PowerError when it cannot be read."""
         ...
 
     def close(self) -> None:
-        """Pins and files are given back."""
+        """Pins, files and connections are given back; raises nothing."""
         ...
 
 
-class NoSource:
-    """A site without a power source: nothing is known."""
-
-    def read(self) -> PowerReading:
-        """Nothing."""
-        return NOTHING
-
-    def close(self) -> None:
-        """Nothing to give back."""
+def number(text: str) -> float:
+    """The number that the text is, NaN when it is none: such a value is then left out and reported."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
-def open_power(settings: PowerSettings, clock: Clock) -> PowerSource:
-    """The source that the settings name; PowerError when it is not there."""
-    match settings.source:
-        case "gpio":
-            from edge_agent.power.gpio import GpioSource
+def openers(settings: PowerSettings, clock: Clock) -> dict[str, Callable[[], PowerSource]]:
+    """What opens each source of the settings, by its name; each raises PowerError when its source is not there."""
+    found: dict[str, Callable[[], PowerSource]] = {}
+    if settings.gpio:
+        found["gpio"] = partial(_gpio, settings.gpio)
+    if settings.nut:
+        found["nut"] = partial(_nut, settings.nut)
+    if settings.sysfs:
+        found["sysfs"] = partial(_sysfs, settings.sysfs)
+    if settings.i2c:
+        found["i2c"] = partial(_i2c, settings.i2c)
+    if settings.simulated:
+        found["simulated"] = partial(_simulated, settings.simulated, clock)
+    return found
 
-            return GpioSource(settings)
-        case "simulated":
-            from edge_agent.power.simulated import SimulatedSource
 
-            return SimulatedSource(settings, clock)
-        case "none":
-            return NoSource()
+def _gpio(settings: GpioSettings) -> PowerSource:
+    from edge_agent.power.gpio import GpioSource
+
+    return GpioSource(settings)
 
 
-class PatientSource:
-    """The source that the settings name, opened once it can be: a site without its battery sensor records anyway."""
+def _nut(settings: NutSettings) -> PowerSource:
+    from edge_agent.power.nut import NutSource
 
-    def __init__(self, settings: PowerSettings, clock: Clock) -> None:
-        self._settings, self._clock = settings, clock
-        self._source: PowerSource | None = None
-        self._trouble: PowerError | None = None
-        self._tried_ms = 0
+    return NutSource(settings)
 
-    def read(self) -> PowerReading:
-        """What the source says now; PowerError while it is not there or cannot be read."""
-        now_ms = self._clock.monotonic_ms()
-        if self._source is None and (self._trouble is None or now_ms - self._tried_ms >= _REOPEN_MS):
-            self._tried_ms = now_ms
-            try:
-                self._source = open_power(self._settings, self._clock)
-            except PowerError as error:
-                self._trouble = error
-        if self._source is None:
-            assert self._trouble is not None  # noqa: S101 - or there would be a source
-            raise PowerError(self._trouble.message, self._trouble.remedy)
-        return self._source.read()
 
-    def close(self) -> None:
-        """The source is given back."""
-        if self._source is not None:
-            self._source.close()
+def _sysfs(settings: SysfsSettings) -> PowerSource:
+    from edge_agent.power.sysfs import SysfsSource
+
+    return SysfsSource(settings)
+
+
+def _i2c(settings: I2cSettings) -> PowerSource:
+    from edge_agent.power.i2c import I2cSource
+
+    return I2cSource(settings)
+
+
+def _simulated(settings: SimulatedSettings, clock: Clock) -> PowerSource:
+    from edge_agent.power.simulated import SimulatedSource
+
+    return SimulatedSource(settings, clock)

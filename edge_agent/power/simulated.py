@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge_agent.core.supply import PowerReading
@@ -11,14 +10,15 @@ from edge_agent.errors import PowerError
 
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
-    from edge_agent.settings import PowerSettings
+    from edge_agent.settings import SimulatedSettings
 
 
 class SimulatedSource:
     """Drains while the file says that mains is off, else recharges; its charge lives on in `<state_file>.charge`."""
 
-    def __init__(self, settings: PowerSettings, clock: Clock) -> None:
-        assert settings.state_file is not None  # noqa: S101 - the settings see to it
+    every_s = 0.5
+
+    def __init__(self, settings: SimulatedSettings, clock: Clock) -> None:
         self._state = settings.state_file
         self._memory = self._state.with_name(f"{self._state.name}.charge")
         self._drain_per_s = 100 / settings.capacity_s
@@ -30,7 +30,9 @@ class SimulatedSource:
     def read(self) -> PowerReading:
         """Mains as the file says, and the charge that follows from it."""
         try:
-            mains = json.loads(self._state.read_bytes())["mains"] is True
+            mains = json.loads(self._state.read_bytes())["mains"]
+            if not isinstance(mains, bool):
+                raise TypeError("mains is neither true nor false")
         except FileNotFoundError:
             mains = True
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -47,8 +49,10 @@ class SimulatedSource:
 
     def close(self) -> None:
         """The charge is kept for the next life, if it can be."""
-        with suppress(PowerError):
+        try:
             self._keep()
+        except PowerError:
+            return
 
     def _recall(self) -> float:
         try:

@@ -34,7 +34,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def built_page() -> None:
     """The page is built; at once when it was."""
     subprocess.run([sys.executable, ROOT / "scripts" / "build_web.py"], check=True, timeout=240)
@@ -53,7 +53,7 @@ class Story:
     end: int
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def story(tmp_path_factory: pytest.TempPathFactory, built_page: None) -> Iterator[Story]:
     """Four crossings: one with holes of every kind, one on battery, one fallen silent, one never heard of."""
     require_chromium()
@@ -115,7 +115,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, built_page: None) -> Iterato
         yield told
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     program = require_chromium()
     with sync_playwright() as playwright:

@@ -56,8 +56,7 @@ class Stage:
                 settings={
                     "spool": {"quota_bytes": 512 * 1024**2},
                     "power": {
-                        "capacity_s": battery_s,
-                        "recharge_s": battery_s,
+                        "simulated": {"capacity_s": battery_s, "recharge_s": battery_s},
                         "low_percent": 40,
                         "stop_percent": 20,
                     },

@@ -44,7 +44,7 @@ class Box:
             f'[broker]\nhost = "127.0.0.1"\nport = {broker_port}\nkeepalive_s = 15\n'
             f'[spool]\ndirectory = "{self.spool}"\nreserve_bytes = 0\n'
             f'[[cameras]]\nid = "north"\nsource = "scene"\nsegment_s = 2\n'
-            f'[power]\nsource = "simulated"\nstate_file = "{self.mains_file}"\ncapacity_s = 3600\n'
+            f'[power]\nlow_percent = 20\n[power.simulated]\nstate_file = "{self.mains_file}"\ncapacity_s = 3600\n'
         )
         self.program = Program("edge-agent", [*EDGE_AGENT, "run", "--config", self.config], folder / "agent.log")
 
@@ -69,6 +69,9 @@ class Box:
 
     def starts(self) -> list[Event]:
         return [event for event in self.events() if event.type is EventType.AGENT_STARTED]
+
+    def doubles(self) -> list[Event]:
+        return [event for event in self.events() if event.type is EventType.SITE_DOUBLED]
 
 
 @pytest.fixture
@@ -153,11 +156,31 @@ def test_a_frozen_agent_is_offline_by_its_will_and_back_when_it_thaws(mosquitto:
         listener.until(f"{TOPIC}/presence", "offline", seconds=5)
 
 
+def test_of_two_boxes_with_one_identity_each_says_so_and_records_on(
+    tmp_path: Path, mosquitto: Mosquitto, box: Box
+) -> None:
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    other = Box(folder, mosquitto.port)
+    with other.program, Listener(mosquitto.port) as listener:
+        for each in (box, other):
+            each.program.start()
+        for each in (box, other):
+            each.program.until(lambda: each.doubles(), 30, "it notices")  # noqa: B023
+            words = f'"run":"{each.doubles()[0].data.run}","reason":"another box connects as this site'.encode()
+            each.program.until(lambda: any(words in body for _, body in listener.said), 5, "it says so")  # noqa: B023
+            known = len(each.items(ItemKind.SEGMENT))
+            each.program.until(lambda: len(each.items(ItemKind.SEGMENT)) > known, 15, "it records")  # noqa: B023
+        assert "Traceback" not in other.program.output()
+    assert [len(each.doubles()) for each in (box, other)] == [1, 1]
+
+
 def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the_life(
     mosquitto: Mosquitto, box: Box
 ) -> None:
     """And while the battery stays empty, the next life waits for mains."""
-    box.change("capacity_s = 3600", "capacity_s = 20\nrecharge_s = 3600\nlow_percent = 50\nstop_percent = 40")
+    box.change("low_percent = 20", "low_percent = 50\nstop_percent = 40")
+    box.change("capacity_s = 3600", "capacity_s = 20\nrecharge_s = 3600")
     with Listener(mosquitto.port) as listener:
         box.program.start()
         listener.until(f"{TOPIC}/power", '"supply":"mains"', seconds=10)
@@ -191,10 +214,8 @@ def test_an_agent_that_waits_for_power_stops_when_told(box: Box) -> None:
 
 def test_the_command_after_a_stop_for_power_is_run(box: Box) -> None:
     proof = box.folder / "off"
-    box.change(
-        "capacity_s = 3600",
-        f'capacity_s = 10\nstop_percent = 90\nlow_percent = 95\nstop_command = ["touch", "{proof}"]',
-    )
+    box.change("low_percent = 20", f'low_percent = 95\nstop_percent = 90\nstop_command = ["touch", "{proof}"]')
+    box.change("capacity_s = 3600", "capacity_s = 10")
     box.program.start()
     box.program.until(lambda: box.events(), 10, "the agent has started")
     box.mains(False)
@@ -243,7 +264,7 @@ def test_a_bug_in_one_job_is_told_and_ends_the_process(box: Box) -> None:
     sick = (
         "import threading, edge_agent.jobs.guard as guard\n"
         "calls = iter(range(8))\n"
-        "guard.look = lambda *_: (guard.supply.NOTHING, '') if next(calls) >= 0 else None\n"
+        "guard.estimated = lambda reading, _: reading if next(calls) >= 0 else None\n"
         "from edge_agent.__main__ import main; main()"
     )
     crash = Program("edge-agent", [EDGE_AGENT[0], "-c", sick, "run", "--config", box.config], box.folder / "crash.log")
@@ -314,6 +335,7 @@ def test_check_says_of_each_part_what_is_wrong_and_what_to_do(box: Box) -> None:
         "camera north": True,
         "centre": False,
         "broker": True,
+        "power simulated": True,
         "power": True,
     }
     assert "[centre]" in found["centre"]["remedy"]
@@ -322,7 +344,7 @@ def test_check_says_of_each_part_what_is_wrong_and_what_to_do(box: Box) -> None:
     assert list(box.spool.iterdir()) == []
     table = run_once("check", "--config", box.config).stdout
     assert "BAD  centre" in table
-    assert "1 of 6 need attention" in table
+    assert "1 of 7 need attention" in table
 
 
 def breakages() -> list[Any]:
@@ -334,7 +356,14 @@ def breakages() -> list[Any]:
         pytest.param("camera north", camera("rtsp", f"rtsp://127.0.0.1:{free_port()}/x"), "port", id="no camera"),
         pytest.param("camera north", camera("file", "/dev/null"), "", id="not a camera"),
         pytest.param("broker", lambda box: box.change(TOKEN, "a-wrong-token"), "enrol", id="wrong token"),
-        pytest.param("power", lambda box: box.mains_file.write_text("?"), "[power]", id="garbled battery"),
+        pytest.param("power simulated", lambda box: box.mains_file.write_text("?"), "mains", id="garbled battery"),
+        pytest.param("power", lambda box: box.mains_file.write_text("?"), "[power.gpio]", id="mains not known"),
+        pytest.param(
+            "power nut",
+            lambda box: box.change("[power.simulated]", f"[power.nut]\nport = {free_port()}\n[power.simulated]"),
+            "[power.nut]",
+            id="no upsd",
+        ),
     ]
 
 

@@ -1,28 +1,22 @@
-"""Mains and battery: what the core makes of readings, the sources behind them, and the job that watches."""
+"""Mains and battery: what the core makes of readings, and the job that watches."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from gpiozero import Device
-from gpiozero.pins.mock import MockFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.contract import Battery, EventData, EventType, Power, Supply
 from edge_agent.core import battery, chemistry, energy, supply
+from edge_agent.core.fusion import Heard
 from edge_agent.core.settle import Settled
-from edge_agent.core.supply import NOTHING, PowerReading
-from edge_agent.errors import PowerError
+from edge_agent.core.supply import NOTHING, PowerReading, View
 from edge_agent.jobs.guard import Guard
-from edge_agent.power import PatientSource, open_power
-from edge_agent.power.gpio import GpioSource
+from edge_agent.place import Kept
 from edge_agent.settings import PowerSettings
 from tests.fakes import FakeClock
 
@@ -30,7 +24,9 @@ ON_BATTERY = PowerReading(mains=False, voltage_v=12.0, charge_percent=60)
 ON_MAINS = PowerReading(mains=True, voltage_v=13.6, charge_percent=100)
 
 anything = st.floats(allow_nan=True, allow_infinity=True) | st.none()
-readings = st.builds(PowerReading, st.booleans() | st.none(), anything, anything, anything)
+readings = st.builds(
+    PowerReading, st.booleans() | st.none(), anything, anything, anything, anything, st.booleans() | st.none()
+)
 
 
 # --- core ---
@@ -39,51 +35,79 @@ readings = st.builds(PowerReading, st.booleans() | st.none(), anything, anything
 @given(readings)
 def test_what_is_left_of_a_reading_is_possible(reading: PowerReading) -> None:
     clean, detail = supply.sane(reading)
-    for value in (clean.voltage_v, clean.current_a, clean.charge_percent):
+    for value in (clean.voltage_v, clean.current_a, clean.charge_percent, clean.temperature_c):
         assert value is None or math.isfinite(value)
     assert clean.mains is reading.mains
     assert (clean == reading) is (detail == "")
 
 
+def believed(word: Supply) -> View:
+    """A view that begins with that word."""
+    return View(Settled(word, 0))
+
+
 @given(st.lists(st.tuples(readings, st.integers(0, 5000)), max_size=60))
 def test_the_supply_changes_only_after_it_held_still(steps: list[tuple[PowerReading, int]]) -> None:
-    view, now_ms = Settled(Supply.UNKNOWN, 0), 0
+    view, now_ms = believed(Supply.UNKNOWN), 0
     for reading, passed_ms in steps:
         now_ms += passed_ms
-        before, view = view, supply.judge(view, supply.sane(reading)[0], 20, now_ms)
+        before, view = view, view.see(supply.sane(reading)[0], 20, now_ms)
         if view.value is not before.value:
-            assert before.doubt is view.value
-            assert now_ms - before.doubt_ms >= 500
-            assert view.since_ms == before.doubt_ms
+            assert before.settled.doubt is view.value
+            assert now_ms - before.settled.doubt_ms >= 500
+            assert view.since_ms == before.settled.doubt_ms
+        assert len(view.crossings_ms) <= 300
 
 
 def test_a_bouncing_relay_is_one_change() -> None:
-    view, seen = Settled(Supply.MAINS, 0), []
+    view, seen = believed(Supply.MAINS), []
     for now_ms in range(0, 3000, 100):
         bounces = now_ms < 1000 and now_ms % 300 == 0
-        view = supply.judge(view, ON_MAINS if bounces else ON_BATTERY, 20, now_ms)
+        view = view.see(ON_MAINS if bounces else ON_BATTERY, 20, now_ms)
         seen.append(view.value)
     assert seen == sorted(seen, key=[Supply.MAINS, Supply.BATTERY].index)
     assert view.since_ms == 1000
 
 
 def test_low_begins_and_ends_at_different_marks() -> None:
-    view = Settled(Supply.BATTERY, 0)
+    view = believed(Supply.BATTERY)
     for now_ms, charge in enumerate((19.9, 20.1, 19.8, 20.5, 22.9), start=1):
         for late in (0, 600):
-            view = supply.judge(view, replace(ON_BATTERY, charge_percent=charge), 20, now_ms * 1000 + late)
+            view = view.see(replace(ON_BATTERY, charge_percent=charge), 20, now_ms * 1000 + late)
         assert view.value is Supply.LOW
     for late in (0, 600):
-        view = supply.judge(view, replace(ON_BATTERY, charge_percent=23.1), 20, 9000 + late)
+        view = view.see(replace(ON_BATTERY, charge_percent=23.1), 20, 9000 + late)
     assert view.value is Supply.BATTERY
 
 
+def test_low_is_also_what_the_source_calls_low() -> None:
+    view = believed(Supply.BATTERY)
+    for now_ms in (0, 600):
+        view = view.see(replace(ON_BATTERY, low=True), 20, now_ms)
+    assert view.value is Supply.LOW
+    assert believed(Supply.MAINS).see(replace(ON_MAINS, low=True), 20, 600).value is Supply.MAINS
+
+
 def test_one_failed_reading_is_not_news() -> None:
-    view = Settled(Supply.MAINS, 0)
+    view = believed(Supply.MAINS)
     for now_ms, reading in ((1000, NOTHING), (1500, ON_MAINS), (2000, NOTHING), (6900, NOTHING)):
-        view = supply.judge(view, reading, 20, now_ms)
+        view = view.see(reading, 20, now_ms)
     assert view.value is Supply.MAINS
-    assert supply.judge(view, NOTHING, 20, 7000).value is Supply.UNKNOWN
+    assert view.see(NOTHING, 20, 7000).value is Supply.UNKNOWN
+
+
+def test_mains_that_flaps_is_believed_to_be_back_once_it_stays() -> None:
+    """An hour of a tree in the line, three seconds on and three off, is a handful of changes, and ends in mains."""
+    view, changes = believed(Supply.MAINS), 0
+    for now_ms in range(0, 3_600_000, 500):
+        before, view = view, view.see(ON_MAINS if now_ms // 3000 % 2 else ON_BATTERY, 20, now_ms)
+        changes += view.value is not before.value
+    assert changes < 125
+    assert view.value is Supply.BATTERY
+    for now_ms in range(3_600_000, 3_632_000, 500):
+        view = view.see(ON_MAINS, 20, now_ms)
+    assert view.value is Supply.MAINS
+    assert view.flaps is False
 
 
 @given(st.sampled_from(["lead-acid", "lifepo4", "li-ion"]), st.floats(0, 100), st.floats(0, 100), st.integers(1, 16))
@@ -135,8 +159,16 @@ def test_nothing_but_readings_in_a_row_on_battery_at_the_mark_asks_for_a_stop(st
         asked = energy.count(asked, Supply.BATTERY, clean, rule)
         low_charge = clean.charge_percent is not None and clean.charge_percent <= 10
         low_volts = clean.voltage_v is not None and clean.voltage_v <= 11
-        assert (asked > 0) is (clean.mains is False and (low_charge or low_volts))
+        bare = clean.charge_percent is None and clean.voltage_v is None
+        assert (asked > 0) is (clean.mains is False and (low_charge or low_volts or (bare and clean.low is True)))
     assert not energy.must_stop(asked) or len(steps) >= 4
+
+
+def test_where_nothing_is_measured_the_word_of_the_source_asks_for_the_stop() -> None:
+    rule = energy.StopRule(10, 11.0)
+    assert rule.reached(PowerReading(mains=False, low=True))
+    assert not rule.reached(PowerReading(mains=False, low=True, charge_percent=35))
+    assert not rule.reached(PowerReading(mains=False))
 
 
 def test_what_was_stopped_for_power_does_not_start_for_a_moment() -> None:
@@ -147,109 +179,25 @@ def test_what_was_stopped_for_power_does_not_start_for_a_moment() -> None:
     assert energy.may_start(NOTHING, rule)
 
 
-# --- sources ---
-
-
-@pytest.fixture
-def pins() -> Iterator[MockFactory]:
-    Device.pin_factory = MockFactory()
-    yield Device.pin_factory
-    Device.pin_factory.reset()
-    Device.pin_factory = None
-
-
-@pytest.mark.parametrize("pull", ["none", "up", "down"])
-@pytest.mark.parametrize("active_high", [True, False])
-def test_the_mains_line_means_what_the_settings_say(pins: MockFactory, pull: str, active_high: bool) -> None:
-    source = GpioSource(
-        PowerSettings.model_validate({"source": "gpio", "mains_lost_pin": 6, "pull": pull, "active_high": active_high})
-    )
-    for high in (True, False, True):
-        (pins.pin(6).drive_high if high else pins.pin(6).drive_low)()
-        assert source.read() == PowerReading(mains=high is not active_high)
-    source.close()
-
-
-def test_the_converter_gives_the_volts_of_the_battery(pins: MockFactory) -> None:
-    """gpiozero's mock of the converter knows only zero, so the reading is put in its place."""
-    settings = PowerSettings(source="gpio", mains_lost_pin=6, pull="up", mcp3008_channel=0, volts_per_unit=18)
-    source = GpioSource(settings)
-    assert source.read().voltage_v == pytest.approx(0, abs=0.02)
-    assert source._battery is not None
-    source._battery.close()
-    source._battery = SimpleNamespace(value=0.68, close=lambda: None)
-    assert source.read().voltage_v == 12.24
-    source.close()
-
-
-def test_a_pin_that_is_taken_says_so(pins: MockFactory) -> None:
-    settings = PowerSettings(source="gpio", mains_lost_pin=6)
-    first = GpioSource(settings)
-    with pytest.raises(PowerError, match=r"\[power\]"):
-        GpioSource(settings)
-    first.close()
-
-
-def test_a_source_that_comes_late_is_taken_then(pins: MockFactory) -> None:
-    settings, clock = PowerSettings(source="gpio", mains_lost_pin=6), FakeClock()
-    squatter = GpioSource(settings)
-    source = PatientSource(settings, clock)
-    for _ in range(3):
-        with pytest.raises(PowerError):
-            source.read()
-    squatter.close()
-    with pytest.raises(PowerError):
-        source.read()
-    clock.advance(31)
-    assert source.read().mains is True
-    source.close()
-
-
-def test_the_simulated_battery_drains_charges_and_survives_a_restart(tmp_path: Path) -> None:
-    state, clock = tmp_path / "mains.json", FakeClock()
-    settings = PowerSettings(source="simulated", state_file=state, capacity_s=100, recharge_s=50)
-    source = open_power(settings, clock)
-    assert source.read().charge_percent == 100
-    state.write_text('{"mains": false}')
-    clock.advance(40)
-    assert source.read() == PowerReading(False, 12.12, None, 60.0)
-    source.close()
-    source = open_power(settings, clock)
-    state.write_text('{"mains": true}')
-    clock.advance(10)
-    assert source.read() == PowerReading(True, 13.6, None, 80.0)
-    clock.advance(1000)
-    assert source.read().charge_percent == 100
-
-
-@pytest.mark.parametrize("text", ["", "nonsense", "[]", '"mains"', "{}"])
-def test_a_garbled_state_file_says_what_to_write(tmp_path: Path, text: str) -> None:
-    state = tmp_path / "mains.json"
-    state.write_text(text)
-    source = open_power(PowerSettings(source="simulated", state_file=state), FakeClock())
-    with pytest.raises(PowerError, match=r'\{"mains": true\}'):
-        source.read()
-
-
 # --- the job ---
 
 
 class Watched:
-    """A guard with a source that plays what it is given."""
+    """A guard with one source that says what it is told; a text is why it cannot be read."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, source: str = "gpio", **settings: float) -> None:
         self.clock = FakeClock()
-        self.reading: PowerReading | PowerError = ON_MAINS
         self.shown: list[Power] = []
         self.events: list[EventData] = []
+        self.sources: list[EventData] = []
         self.stops: list[str] = []
         self.taught: list[Battery] = []
         self.kept: object = None
         self.found: object = None
-        table = {"source": "gpio", "mains_lost_pin": 6, **settings}
+        self._heard = Heard(source)
         self.guard = Guard(
             self,
-            PowerSettings.model_validate(table),
+            PowerSettings.model_validate(settings),
             self.shown.append,
             self._announce,
             self.stops.append,
@@ -259,10 +207,8 @@ class Watched:
             self.taught.append,
         )
 
-    def read(self) -> PowerReading:
-        if isinstance(self.reading, PowerError):
-            raise self.reading
-        return self.reading
+    def heard(self) -> tuple[Heard, ...]:
+        return (self._heard,)
 
     def note(self, value: object) -> None:
         self.kept = json.loads(json.dumps(value))
@@ -272,13 +218,15 @@ class Watched:
         return found
 
     def _announce(self, kind: EventType, data: EventData) -> None:
-        assert kind is EventType.SUPPLY_CHANGED
-        self.events.append(data)
+        (self.sources if kind is EventType.SOURCE_CHANGED else self.events).append(data)
 
-    def see(self, reading: PowerReading | PowerError, seconds: float) -> Power:
-        """That is what the source says for so long."""
-        self.reading = reading
-        for _ in range(int(seconds * 2)):
+    def see(self, said: PowerReading | str, seconds: float, every_s: float = 0.5) -> Power:
+        """That is what the source says for so long, measured anew every so often."""
+        for tick in range(int(seconds * 2)):
+            if isinstance(said, str):
+                self._heard = replace(self._heard, trouble=said)
+            elif tick % (every_s * 2) == 0:
+                self._heard = Heard(self._heard.source, said, self.clock.monotonic_ms())
             self.clock.advance(self.guard.run_once())
         return self.shown[-1]
 
@@ -300,9 +248,13 @@ def test_a_charge_comes_from_the_voltage_only_while_on_battery() -> None:
 def test_a_source_that_fails_is_unknown_with_the_reason_and_never_stops_the_agent() -> None:
     watched = Watched()
     watched.see(ON_BATTERY, 2)
-    power = watched.see(PowerError("the wire is loose"), 30)
+    power = watched.see("the wire is loose", 30)
     assert (power.supply, power.charge_percent, power.voltage_v) == (Supply.UNKNOWN, None, None)
     assert "loose" in power.detail
+    assert power.sources == ("gpio dead",)
+    assert [(event.source, event.before, event.after, event.detail) for event in watched.sources] == [
+        ("gpio", "ok", "dead", "the wire is loose")
+    ]
     power = watched.see(PowerReading(mains=False, voltage_v=math.nan, charge_percent=-3), 30)
     assert (power.supply, power.charge_percent, power.voltage_v) == (Supply.BATTERY, None, None)
     assert "impossible" in power.detail
@@ -310,7 +262,7 @@ def test_a_source_that_fails_is_unknown_with_the_reason_and_never_stops_the_agen
 
 
 def test_the_minutes_left_are_known_once_the_charge_has_fallen_and_not_on_mains() -> None:
-    watched = Watched(source="simulated", state_file="unused")
+    watched = Watched("simulated")
     for percent in range(90, 60, -1):
         power = watched.see(PowerReading(False, 12.5, None, float(percent)), 10)
     assert power.runtime_s == pytest.approx(51 * 10, rel=0.1)
@@ -326,6 +278,53 @@ def test_an_empty_battery_stops_the_agent_but_a_dip_does_not() -> None:
     assert not watched.stops
     watched.see(replace(ON_BATTERY, charge_percent=9), 2)
     assert watched.stops == ["battery at 9 %, 12.0 V"]
+
+
+def test_what_was_measured_once_counts_once() -> None:
+    """A garbled value that stays in sight for two seconds is one value."""
+    watched = Watched("nut")
+    watched.see(replace(ON_BATTERY, charge_percent=25), 5)
+    watched.see(replace(ON_BATTERY, charge_percent=0), 2, every_s=2)
+    watched.see(replace(ON_BATTERY, charge_percent=25), 5)
+    assert not watched.stops
+    watched.see(replace(ON_BATTERY, charge_percent=9), 6, every_s=2)
+    assert not watched.stops
+    watched.see(replace(ON_BATTERY, charge_percent=9), 2, every_s=2)
+    assert watched.stops
+
+
+def test_a_ups_that_says_nothing_but_low_ends_in_the_stop() -> None:
+    watched = Watched("nut")
+    watched.see(PowerReading(mains=False, low=False), 60)
+    assert not watched.stops
+    assert watched.see(PowerReading(mains=False, low=True), 5).supply is Supply.LOW
+    assert watched.stops
+
+
+def test_a_flapping_mains_is_named() -> None:
+    watched = Watched()
+    for _ in range(4):
+        watched.see(ON_BATTERY, 3)
+        power = watched.see(ON_MAINS, 3)
+    assert power.supply is Supply.BATTERY
+    assert power.detail == "mains comes and goes"
+    assert watched.see(ON_MAINS, 150).detail == ""
+
+
+def test_a_site_without_a_source_says_none() -> None:
+    shown: list[Power] = []
+    clock = FakeClock()
+
+    class Bare:
+        def heard(self) -> tuple[Heard, ...]:
+            return ()
+
+    guard = Guard(
+        *(Bare(), PowerSettings(), shown.append, lambda *_: None, lambda _: None, "000001aaaa", clock),
+        *(Kept("battery.json"), lambda _: None),
+    )
+    guard.run_once()
+    assert (shown[0].source, shown[0].sources, shown[0].supply) == ("none", (), Supply.UNKNOWN)
 
 
 def test_an_empty_battery_on_mains_stops_nothing() -> None:

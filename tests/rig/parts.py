@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -46,6 +46,16 @@ class Ledger:
     def note(self, role: str, part: str) -> None:
         """`part` (name and version) has played `role` for real."""
         self.used.setdefault(role, set()).add(part)
+
+    def told(self) -> dict[str, Any]:
+        """All of it, for another process."""
+        return {"used": {role: sorted(parts) for role, parts in self.used.items()}, "missing": self.missing}
+
+    def hear(self, told: Mapping[str, Any]) -> None:
+        """What another process told is noted, too."""
+        for role, parts in told.get("used", {}).items():
+            self.used.setdefault(role, set()).update(parts)
+        self.missing.update(told.get("missing", {}))
 
     def lines(self) -> Iterator[str]:
         """One line per role, for people."""
@@ -107,6 +117,17 @@ def require_postgresql() -> Path:
         _without("database server", "PostgreSQL is not installed: apt-get install postgresql")
     LEDGER.note("database server", f"PostgreSQL {_version(str(found[-1]), '--version')}")
     return found[-1].parent
+
+
+def require_upsd() -> Path:
+    """The folder of the programs of Network UPS Tools themselves: upsd, dummy-ups. What Debian has in the path asks
+    first whether NUT is set up on this host."""
+    package, role = packages()["upsd"]
+    folder = next((path for path in (Path("/lib/nut"), Path("/usr/lib/nut")) if (path / "dummy-ups").exists()), None)
+    if folder is None:
+        _without(role, f"NUT is not installed: apt-get install {package}")
+    LEDGER.note(role, f"NUT {_version(str(folder / 'upsd'), '-V')}")
+    return folder
 
 
 def require_rtsp_server() -> Path:
