@@ -549,7 +549,7 @@ class Spool:
             self._marker = disk.marker
             self._scanning, self.scanned = self._scan(disk), False
             if self._stock.locks is None:
-                self._stock.lock(_read_locks(disk))
+                self._stock.lock(Locks.kept(disk.read(_LOCKS)))
             else:
                 self._locks_are_news = True
         self.battery.find(disk)
@@ -646,10 +646,3 @@ class Spool:
             newest = self._stock.newest_earlier
             if newest and self._life:
                 self.last = self.last or max(newest, self._life.known_before)
-
-
-def _read_locks(disk: Place) -> Locks:
-    try:
-        return Locks(Span(*span) for span in disk.read(_LOCKS))
-    except TypeError:
-        return Locks()
