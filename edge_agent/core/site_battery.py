@@ -139,7 +139,7 @@ class SiteBattery:
             return
         if not 0 <= taken <= _MOST or not 0 <= unix_ms <= _MOST or not 0 <= at_ms <= _MOST:
             return
-        if running.get("boot") == self._boot:
+        if self._boot and running.get("boot") == self._boot:
             self._discharge = Discharge(self._pack, taken, points, int(at_ms))
         else:
             self._learn(Discharge(self._pack, taken, points), int(unix_ms), dark=True)

@@ -148,7 +148,8 @@ def test_what_was_learnt_outlasts_a_restart_and_comes_back_from_the_centre_on_a_
     Battery(known=True, lessons=site.battery.written(), at=instant(site.unix_ms))
 
 
-def test_a_discharge_that_ended_in_the_dark_is_learnt_at_the_next_start() -> None:
+@pytest.mark.parametrize("boot", ["after the dark", None])
+def test_a_discharge_that_ended_in_the_dark_is_learnt_at_the_next_start(boot: str | None) -> None:
     site = Site(Made("lead-acid"))
     kept = None
     site.rest()
@@ -157,7 +158,7 @@ def test_a_discharge_that_ended_in_the_dark_is_learnt_at_the_next_start() -> Non
         site.battery.see(reading, site.now_ms, site.unix_ms)
         kept = site.battery.note() or kept
     assert not site.battery.lessons
-    later = SiteBattery(site.made.pack, "after the dark")
+    later = SiteBattery(site.made.pack, boot)
     later.recall(json.loads(json.dumps(kept)))
     (lesson,) = later.lessons
     assert lesson.size == pytest.approx(site.made.gives, rel=0.02)
