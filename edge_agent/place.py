@@ -220,9 +220,11 @@ class Kept:
 
     def keep(self, place: Place) -> None:
         """What was noted is durable there, unless what lies there was not taken yet."""
-        if self._value is not None and self._found is None:
-            value, self._value = self._value, None
+        value = self._value
+        if value is not None and self._found is None:
             place.keep(self._file, value)
+            if self._value is value:
+                self._value = None
 
 
 def read_note(directory: Path) -> Note | None:
