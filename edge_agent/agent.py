@@ -187,6 +187,7 @@ class Agent:
 
         def heed(wish: Wish) -> None:
             late.grant(wish)
+            guard.hear(wish.lessons)
             spool.want(tuple(map(Want.of, wish.wanted)))
             spool.lock(map(Want.of, wish.locked))
             compared_ms = compare.proof.compared_ms
@@ -266,6 +267,19 @@ class Agent:
             if outlets:
                 crew.hurry("outlets")
 
+        guard = Guard(
+            power,
+            settings.power,
+            settings.power.plan(len(settings.cameras)),
+            self._shower("power"),
+            announce,
+            shed,
+            flat,
+            spool.run,
+            clock,
+            spool.battery,
+            self._shower("battery"),
+        )
         began = previous.cause if previous else None
         lines = Lines(clock)
         for camera in settings.cameras:
@@ -288,8 +302,6 @@ class Agent:
         crew.hire("keep", keep)
         if outlets:
             crew.hire("outlets", feeds)
-        plan = settings.power.plan(len(settings.cameras))
-        guard = Guard(power, settings.power, plan, self._shower("power"), announce, shed, flat, spool.run, clock)
         crew.hire("guard", guard)
         power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)

@@ -20,6 +20,7 @@ from edge_agent.core.status import CameraStatus, Feed
 from edge_agent.core.supply import PowerReading
 from edge_agent.jobs.feeds import Feeds
 from edge_agent.jobs.guard import Guard
+from edge_agent.place import Kept
 from edge_agent.settings import PowerSettings
 from tests.bench.report import Finding, Row
 from tests.fakes import FakeClock
@@ -134,7 +135,17 @@ class Site:
         self.mains = True
         self.began_s = self.now_s
         self.guard = Guard(
-            self, self.settings, self.plan, self.show, self.announce, self.shed, self.stop, "000001aaaa", self.clock
+            self,
+            self.settings,
+            self.plan,
+            self.show,
+            self.announce,
+            self.shed,
+            self.stop,
+            "000001aaaa",
+            self.clock,
+            Kept("battery.json"),
+            lambda _: None,
         )
 
     @property
