@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.contract import Step, Supply
-from edge_agent.core.battery import Discharge, Runtime
+from edge_agent.core.battery import Gauge, Runtime
 from edge_agent.core.energy import Ladder, Load, Plan, Rung, Start, loads_w
 from edge_agent.core.fusion import Fusion, Heard
 from edge_agent.core.settle import Settled
@@ -320,7 +320,7 @@ class Site:
         self.start()
 
     def start(self) -> None:
-        self.fusion, self.ladder, self.discharge = Fusion(), Ladder(), Discharge()
+        self.fusion, self.ladder, self.rate = Fusion(), Ladder(), Gauge()
         self.view = View(Settled(Supply.UNKNOWN, self.now_ms))
         self.lives = True
         self.starts += 1
@@ -365,9 +365,9 @@ class Site:
         reading = self.fusion.reading
         self.view = self.view.see(reading, 20, self.now_ms)
         if reading.mains is not False:
-            self.discharge = Discharge()
+            self.rate = Gauge()
         elif reading.charge_percent is not None:
-            self.discharge = self.discharge.see(reading.charge_percent, self.now_ms)
+            self.rate = self.rate.see(reading.charge_percent, self.now_ms)
         measured_ms = self.fusion.measured_ms
         before, self.ladder = (
             self.ladder,
@@ -375,7 +375,7 @@ class Site:
                 self.plan,
                 self.view.value,
                 reading,
-                self.discharge.runtime(10, 1),
+                self.rate.runtime(10, 1),
                 self.now_ms,
                 is_new=measured_ms is None or measured_ms != earlier.measured_ms,
             ),
@@ -383,7 +383,7 @@ class Site:
         if self.ladder.taken < before.taken:
             assert self.battery.mains, "a step was undone on battery"
         if self.ladder.taken != before.taken:
-            self.discharge = Discharge()
+            self.rate = Gauge()
         assert self.battery.percent > 0, "dark without an ordered stop"
         if self.plan.step(self.ladder.taken) is Step.STOP:
             assert not self.battery.mains, "an ordered stop on good mains"
