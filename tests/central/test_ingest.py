@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +23,7 @@ from starlette.testclient import TestClient
 from central.archive import Archive
 from central.enrolment import Roll, enrol
 from central.errors import ArchiveDown, StoreDown
-from central.ingest import Ingest
+from central.ingest import Clerk, Ingest, sheet_of
 from central.settings import S3Settings
 from central.store import ItemRow, Store
 from edge_agent.contract import (
@@ -490,8 +492,33 @@ def test_many_items_are_filed_in_few_transactions(door: Door, monkeypatch: pytes
 
     monkeypatch.setattr(door.store, "add_items", counted)
     name, data = make_segment()
+    began_s = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda n: door.put(replace(name, sequence=n), data), range(64)))
     assert {answer.status_code for answer in answers} == {201}
     assert sum(sizes) == 64
+    assert len(sizes) <= 100 * (time.monotonic() - began_s) + 1, "more than a hundred transactions a second"
     assert len({hashlib.sha256(answer.content).hexdigest() for answer in answers}) == 64
+
+
+def test_an_item_is_filed_though_its_door_closed_meanwhile(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = Signal()
+    add_items = sqlite_store.add_items
+
+    def late(*rows: Any) -> object:
+        assert closed.wait(10)
+        return add_items(*rows)
+
+    monkeypatch.setattr(sqlite_store, "add_items", late)
+    clerk = Clerk(sqlite_store)
+    name, data = make_segment()
+
+    async def leave() -> None:
+        clerk.file(sheet_of("aloha", name, data, "key", T))
+
+    asyncio.run(leave())
+    closed.set()
+    clerk.close()
+    assert sqlite_store.item("aloha", name.run, name.sequence) is not None
