@@ -383,16 +383,27 @@ class Ingest:
         return row, new
 
     def _stored(self, site: str, name: ItemName, chunks: list[bytes]) -> ItemRow | Sheet:
-        """What stands under the identity and is not lost, else the rows of the item, whose object is now stored."""
+        """What stands under the identity, else the rows of the item, whose object is now stored."""
         # Here and not as it arrives: it would hold up all the others who are sending.
         data = b"".join(chunks)
         chunks[:] = [data]  # the pieces are free, and the budget counts the same
         if hashlib.sha256(data).hexdigest() != name.sha256:
             raise _Refusal(400, "the body does not have the hash in the name")
+        # Nearly every segment is new, and the clerk finds out. Of other items there is more than a row.
+        if name.kind is not ItemKind.SEGMENT and (there := self._there(site, name)):
+            return there
+        try:
+            return self._archived(site, name, data)
+        except (_Refusal, CentralError):
+            if there := self._there(site, name):
+                return there
+            raise
+
+    def _there(self, site: str, name: ItemName) -> ItemRow | None:
+        """What stands under the identity, unless its bytes were lost and these are the same."""
         stored = self._store.item(site, name.run, name.sequence)
-        if stored is not None and (stored.lost_ms is None or stored.sha256 != name.sha256):
-            return stored
-        return self._archived(site, name, data)
+        found_again = stored is not None and stored.lost_ms is not None and stored.sha256 == name.sha256
+        return None if found_again else stored
 
     def _archived(self, site: str, name: ItemName, data: bytes) -> Sheet:
         """The rows of an item whose object is stored."""
