@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.contract import Step, Supply
+from edge_agent.core.settle import Settled
 
 if TYPE_CHECKING:
     from edge_agent.core.battery import Runtime
@@ -22,8 +23,13 @@ _SETTLE_MS: Final = 60_000
 """When a load begins or changes, the voltage of a battery moves by itself, and a charge that is told from it."""
 _SAME_LOAD: Final = 1.05
 _RISE_PERCENT: Final = 5
+_VERDICT_MS: Final = 60_000
+"""A verdict is changed by an estimate that stays, not by one that wavers."""
 _SPARE: Final = 1.05
 """A target is planned for with so much more than it takes, and is in reach again only then."""
+
+
+_NO_VERDICT: Final[Settled[bool | None]] = Settled(None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +140,12 @@ class Ladder:
     """The charge that the latest estimate was made with."""
     empty_ms: float | None = None
     empty_early_ms: float | None = None
-    reaches_target: bool | None = None
-    """Whether the target can be reached, with all rungs if need be; None without one, and while that is not known."""
+    verdict: Settled[bool | None] = _NO_VERDICT
+
+    @property
+    def reaches_target(self) -> bool | None:
+        """Whether the target can be reached, with all rungs if need be; None without one, and while not known."""
+        return self.verdict.value
 
     def see(
         self,
@@ -178,7 +188,8 @@ class Ladder:
         wanted, reaches = known._wanted(plan, reading, now_ms)
         row = self.wanted
         row = (*row, wanted)[-_READINGS:] if is_new or not row else (*row[:-1], min(row[-1], wanted))
-        known = replace(known, reaches_target=reaches, wanted=row)
+        hold_ms = 0 if None in {reaches, self.reaches_target} else _VERDICT_MS
+        known = replace(known, verdict=self.verdict.see(reaches, now_ms, hold_ms), wanted=row)
         asked = min(row) if len(row) == _READINGS else 0
         return known if asked <= known.taken else known._taking(plan, asked, now_ms)
 

@@ -235,6 +235,16 @@ def test_a_target_that_cannot_be_reached_is_said_to_be_so() -> None:
     assert Climb().ladder.reaches_target is None
 
 
+def test_an_estimate_that_wavers_changes_no_verdict() -> None:
+    climb = Climb(TARGET)
+    climb.see(at(95), 5, minutes(80))
+    for percent in range(94, 64, -1):
+        climb.see(at(percent), 30, minutes(300 if percent % 2 else 150))
+        assert climb.ladder.reaches_target is False
+    climb.see(at(64), 130, minutes(300))
+    assert climb.ladder.reaches_target is True
+
+
 def test_a_target_takes_the_place_of_the_marks_but_not_of_the_stop() -> None:
     climb = Climb(replace(TARGET, survive_s=600))
     assert climb.see(at(30), 5, minutes(25)) is Step.FULL
