@@ -10,6 +10,7 @@ The threads, and why each is one:
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
     probe           the network port, once a second, whatever `look` is stuck in
     guard           the battery, once or twice a second, whatever the disk does
+    outlets         the power of cameras, where the agent can cut it: a command of the operator's may hang
     power SOURCE    one per source of power readings: a bus that hangs delays no other, and restarts nothing
     keep            room on the disk: deleting may block
     report          state messages, at once at news
@@ -35,19 +36,31 @@ from edge_agent.board import Board
 from edge_agent.bus import Bus, Door
 from edge_agent.camera import open_source
 from edge_agent.camera.lines import Lines
-from edge_agent.contract import CameraState, EventData, EventType, Info, LossCause, PresenceState, SpoolState, instant
+from edge_agent.contract import (
+    CameraState,
+    EventData,
+    EventType,
+    Info,
+    LossCause,
+    PresenceState,
+    SpoolState,
+    Step,
+    instant,
+)
 from edge_agent.core.drain import Drain
-from edge_agent.core.energy import StopRule, may_start
+from edge_agent.core.energy import Start
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.fusion import Fusion
 from edge_agent.core.pace import Limits, parse_window
 from edge_agent.core.report import camera_state, spool_state
 from edge_agent.core.shipping import Order, Want
+from edge_agent.core.status import Feed
 from edge_agent.crew import Crew
 from edge_agent.errors import SpoolError
 from edge_agent.gates import FreshGate, LateGate
 from edge_agent.host import HostProbe
 from edge_agent.jobs.compare import Compare
+from edge_agent.jobs.feeds import Feeds
 from edge_agent.jobs.guard import Guard, estimated
 from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.probe import Look, Probe
@@ -55,6 +68,7 @@ from edge_agent.jobs.record import Record
 from edge_agent.jobs.report import Report
 from edge_agent.jobs.ship import Lane, Ship
 from edge_agent.journal import Journal
+from edge_agent.outlets import open_outlet
 from edge_agent.power import openers
 from edge_agent.power.panel import Panel
 from edge_agent.probe import WayProbe
@@ -64,18 +78,17 @@ from edge_agent.systemd import notify
 from edge_agent.uplink import Uplink
 
 if TYPE_CHECKING:
+    from edge_agent.camera.source import Source
     from edge_agent.clock import Clock
     from edge_agent.contract import Message, Wish
-    from edge_agent.core.fusion import Heard
     from edge_agent.core.status import CameraStatus, Room
-    from edge_agent.core.supply import PowerReading
     from edge_agent.last_good import LastGood
-    from edge_agent.settings import Settings
+    from edge_agent.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
 
 _TICK_S: Final = 2.0
-_POWER_AGAIN_S: Final = 2.0
+_POWER_AGAIN_S: Final = 0.5
 _FIRST_WORD_S: Final = 3.0
 """A source that hangs delays the start by no more."""
 # The parts of an ordered stop, which is to take less than ten seconds even if camera and link hang.
@@ -147,22 +160,23 @@ class Agent:
 
     def _await_power(self, power: Panel) -> bool:
         """Whether there is power for a life that is worth starting, once there is; false when told to stop before."""
-        rule = StopRule(self._settings.power.stop_percent, self._settings.power.stop_voltage_v)
-        waiting = False
+        settings, clock = self._settings.power, self._clock
+        stop = settings.plan(len(self._settings.cameras)).stop
+        fusion, start = Fusion(), Start()
         heard = power.hear_all(_FIRST_WORD_S)
-        while not may_start(estimated(self._fuse(heard), self._settings.power), rule):
-            if not waiting:
+        while True:
+            now_ms = clock.monotonic_ms()
+            fusion = fusion.see(heard, now_ms)
+            before, start = start, start.see(estimated(fusion.reading, settings), stop, now_ms)
+            if start.granted:
+                return True
+            if start.waited and not before.waited:
                 log.warning("on battery near its stop mark: waiting for mains or charge before recording")
                 notify("READY=1", "STATUS=waiting for mains or charge")
-            waiting = True
             notify("WATCHDOG=1")
-            if self._clock.wait(self._crew.stop, _POWER_AGAIN_S):
+            if clock.wait(self._crew.stop, _POWER_AGAIN_S):
                 return False
             heard = power.heard()
-        return True
-
-    def _fuse(self, heard: tuple[Heard, ...]) -> PowerReading:
-        return Fusion().see(heard, self._clock.monotonic_ms()).reading
 
     def _live(self, spool: Spool, power: Panel) -> None:
         settings, clock, crew, board = self._settings, self._clock, self._crew, self._board
@@ -234,32 +248,60 @@ class Agent:
             clock,
         )
         flat = partial(self.end, LossCause.POWER)
-        guard = Guard(
-            *(power, settings.power, self._shower("power"), announce, flat, spool.run, clock),
-            *(spool.battery, self._shower("battery")),
-        )
         show_room = self._show_room(late, compare)
         keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         eye = Eye()
+        ladder = settings.power.ladder
+        outlets = {outlet.camera: open_outlet(outlet) for outlet in ladder.outlets}
+        feeds = Feeds(outlets, ladder.turns, clock)
+
+        def show_camera(status: CameraStatus) -> None:
+            feeds.see(status)
+            self._show_camera(status)
+
+        def shed(measures: frozenset[Step]) -> None:
+            spool.events_only = Step.RECORD_ONLY in measures
+            late.hold(held=not measures.isdisjoint({Step.NO_BACKFILL, Step.RECORD_ONLY}))
+            eye.shut = Step.NO_PICTURE_CHECKS in measures
+            feeds.shed(measures)
+            if outlets:
+                crew.hurry("outlets")
+
+        guard = Guard(
+            power,
+            settings.power,
+            settings.power.plan(len(settings.cameras)),
+            self._shower("power"),
+            announce,
+            shed,
+            flat,
+            spool.run,
+            clock,
+            spool.battery,
+            self._shower("battery"),
+        )
         began = previous.cause if previous else None
         lines = Lines(clock)
         for camera in settings.cameras:
             thread = f"record {camera.id}"
             record = Record(
                 camera,
-                partial(open_source, camera, clock, crew.stop, lines),
+                partial(_open_feed, camera, clock, crew.stop, lines),
                 spool,
                 eye,
                 clock,
                 crew.stop,
                 announce=announce,
-                show=self._show_camera,
+                show=show_camera,
                 make_room=keep.make_room,
                 beat=partial(crew.progress, thread),
                 began=began,
+                feed=partial(feeds.feed, camera.id),
             )
             crew.hire(thread, record)
         crew.hire("keep", keep)
+        if outlets:
+            crew.hire("outlets", feeds)
         crew.hire("guard", guard)
         power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)
@@ -277,6 +319,8 @@ class Agent:
         self._watch(lines)
         notify("STOPPING=1")
         self._finish(spool, announce, report, ships["ship"], bus, silence)
+        if not (self._ending and self._ending.cause is LossCause.POWER):
+            feeds.close()  # an empty battery feeds no more cameras
 
     def _watch(self, lines: Lines) -> None:
         """The watchdog is fed while every thread gets on; a dead camera or link stops none of them."""
@@ -368,6 +412,11 @@ class Agent:
         waiting = next((fact.backlog_items for fact in facts if isinstance(fact, SpoolState)), 0)
         recording = sum(camera.recording for camera in cameras)
         return f"recording {recording} of {len(cameras)} cameras, {waiting} items wait for the centre"
+
+
+def _open_feed(camera: CameraSettings, clock: Clock, stop: threading.Event, lines: Lines, feed: Feed) -> Source:
+    chosen = camera.model_copy(update={"url": camera.sub_url}) if feed is Feed.SUB else camera
+    return open_source(chosen, clock, stop, lines)
 
 
 def _memory_of(directory: Path) -> Path:
