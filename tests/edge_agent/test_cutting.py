@@ -76,13 +76,17 @@ def test_holes_lie_within_the_segment_and_apart(steps: list[int]) -> None:
 def test_labels_follow_the_wall_clock_by_the_second_only() -> None:
     labels = Labels(lag_ms=500, offset_ms=1_000_000)
     assert (labels.monotonic(40), labels.wall(40)) == (540, 1_000_540)
-    assert labels.follow(1400, 1_000_000) is None
+    assert labels.follow(1400, 1_000_000, catches_up=False) is None
     assert labels.wall(40) == 1_000_540, "less than a second off"
-    assert labels.follow(500, 4_600_000) is None
+    assert labels.follow(500, 4_600_000, catches_up=False) is None
     assert labels.wall(40) == 4_600_540, "somebody set the clock"
-    assert labels.follow(1600, 4_600_000) is None
+    assert labels.follow(1600, 4_600_000, catches_up=False) is None
     assert labels.wall(40) == 4_601_640, "the camera's clock is slow"
-    assert labels.follow(7600, 4_600_000) == 6000
+    assert labels.follow(7600, 4_600_000, catches_up=True) is None
+    assert labels.wall(40) == 4_601_640, "it sends what it had kept back"
+    assert labels.follow(500, 4_600_000, catches_up=True) is None
+    assert labels.wall(40) == 4_600_540, "no picture comes early"
+    assert labels.follow(6500, 4_600_000, catches_up=False) == 6000
 
 
 def test_the_first_pictures_are_dated_backwards() -> None:
