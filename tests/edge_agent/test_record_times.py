@@ -178,4 +178,4 @@ def test_what_a_camera_sends_all_at_once_keeps_its_times(stage: Stage, pause_ms:
     recorded = stage.play([*steady(20), *burst, *steady(60, 2000 + (held + 1) * STEP_MS)])
     assert {start_ms - facts.media_start_ms for start_ms, _, facts in recorded} == {recorded[0][0]}
     assert {facts.session for *_, facts in recorded} == {1}
-    assert stage.events == []
+    assert stage.events == [EventType.CAMERA_LOST], "the end of the film"
