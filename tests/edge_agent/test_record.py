@@ -105,7 +105,7 @@ def test_an_ordered_stop_costs_nothing_that_had_come(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     with camera(clips.make(clips.H264), tmp_path) as real, recording(spool, url=real.url, segment_s=2) as recorder:
         until(lambda: len(segments(spool)) == 4, 30, "rests have grown to a second")
-        time.sleep(0.7)  # into the next one
+        time.sleep(0.55)  # well into the first rest of the next one
         recorder.stop.set()
         stopped_s = time.time()
         until(lambda: len(segments(spool)) == 5, 10, "the last segment")
