@@ -24,8 +24,11 @@ STALE_MS: Final = 5000
 """A camera clock that falls further behind within one session has stood still."""
 RELABEL_MS: Final = 1000
 """Labels further from the wall clock are set anew."""
-CATCH_UP_MS: Final = 250
-"""Pictures that come so much less late than the first of their segment are a camera's that catches up."""
+_CATCHES_UP: Final = 0.25
+"""Of the length of a segment: by how much less late than its first picture others come while a camera catches up.
+
+The first one is a key frame, so large that on a thin line it is late by itself.
+"""
 
 LONG_GOP: Final = 3
 """So many segment lengths without a key frame are worth a word to the operator."""
@@ -53,6 +56,11 @@ def is_full(*, key: bool, elapsed_ms: float, size_bytes: int, segment_ms: float)
     if key:
         return elapsed_ms >= segment_ms or size_bytes >= MAX_ITEM_BYTES // 4
     return size_bytes >= MAX_ITEM_BYTES // 2
+
+
+def catches_up(first_lag_ms: float, least_lag_ms: float, length_ms: float) -> bool:
+    """Whether the pictures of a segment came faster than they were filmed, because something had held them up."""
+    return first_lag_ms - least_lag_ms > _CATCHES_UP * length_ms
 
 
 @dataclass(frozen=True, slots=True)

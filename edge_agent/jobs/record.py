@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from edge_agent.clock import stamp
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, Picture, SegmentFacts, facts_box, instant
 from edge_agent.core.backoff import delay_s, is_told
-from edge_agent.core.cutting import CATCH_UP_MS, LONG_GOP, RELABEL_MS, Labels, Leap, Order, find_holes, is_full
+from edge_agent.core.cutting import (
+    LONG_GOP,
+    RELABEL_MS,
+    Labels,
+    Leap,
+    Order,
+    catches_up,
+    find_holes,
+    is_full,
+)
 from edge_agent.core.status import CameraStatus
 from edge_agent.errors import CameraError, CameraRefused, FootageError, SpoolError
 
@@ -259,8 +268,8 @@ class Record:
         self._cut(source, dts)
         if session and take:
             lag_ms = round(take.lag_ms + session.base * source.tick_ms)
-            catches_up = take.first_lag_ms - take.lag_ms > CATCH_UP_MS
-            if stood_ms := session.labels.follow(lag_ms, at.offset_ms, catches_up=catches_up):
+            hurries = catches_up(take.first_lag_ms, take.lag_ms, (dts - take.times[0]) * source.tick_ms)
+            if stood_ms := session.labels.follow(lag_ms, at.offset_ms, catches_up=hurries):
                 self._break_off(source, f"its clock stood still for {stood_ms / 1000:.1f} s")
         gap_ms = 0
         if self._session is None:
