@@ -12,16 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from edge_agent.clock import stamp
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, Picture, SegmentFacts, facts_box, instant
 from edge_agent.core.backoff import delay_s, is_told
-from edge_agent.core.cutting import (
-    LONG_GOP,
-    RELABEL_MS,
-    Labels,
-    Leap,
-    Order,
-    catches_up,
-    find_holes,
-    is_full,
-)
+from edge_agent.core.cutting import LONG_GOP, RELABEL_MS, Labels, Leap, Order, catches_up, find_holes, is_full
 from edge_agent.core.status import CameraStatus
 from edge_agent.errors import CameraError, CameraRefused, FootageError, SpoolError
 
