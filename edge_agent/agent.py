@@ -173,6 +173,7 @@ class Agent:
 
         def heed(wish: Wish) -> None:
             late.grant(wish)
+            guard.hear(wish.lessons)
             spool.want(tuple(map(Want.of, wish.wanted)))
             spool.lock(map(Want.of, wish.locked))
             compared_ms = compare.proof.compared_ms
@@ -233,6 +234,10 @@ class Agent:
             clock,
         )
         flat = partial(self.end, LossCause.POWER)
+        guard = Guard(
+            *(power, settings.power, self._shower("power"), announce, flat, spool.run, clock),
+            *(spool.battery, self._shower("battery")),
+        )
         show_room = self._show_room(late, compare)
         keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         eye = Eye()
@@ -255,7 +260,7 @@ class Agent:
             )
             crew.hire(thread, record)
         crew.hire("keep", keep)
-        crew.hire("guard", Guard(power, settings.power, self._shower("power"), announce, flat, spool.run, clock))
+        crew.hire("guard", guard)
         power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))

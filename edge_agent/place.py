@@ -5,6 +5,7 @@ ready/        items without a receipt: the backlog
 sent/         items that the centre has; a cache until room is needed
 quarantine/   what the centre refuses for good and what could not be read back, each with a .reason.txt
 run.json      the life of the agent that uses it, or used it last
+battery.json  what discharges have taught of the battery
 locks.json    the intervals that are to go last when room is short
 .simpang-spool   what makes it this directory and no other: an empty mount point has none
 """
@@ -20,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from edge_agent.contract import LossCause, run_counter
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
@@ -170,6 +171,13 @@ class Place:
             scratch.rename(self.directory / file)
             sync_directory(self.directory)
 
+    def read(self, file: str) -> Any:
+        """The value that was kept in the file; None when there is none that can be read."""
+        try:
+            return json.loads((self.directory / file).read_text())
+        except (OSError, ValueError):
+            return None
+
     def lock(self) -> None:
         """No other process may use the directory."""
         if self._lock_fd is None:
@@ -187,6 +195,36 @@ class Place:
         write_durably(self.directory / _MARKER, marker.encode())
         sync_directory(self.directory)
         return marker
+
+
+class Kept:
+    """A value that is to outlast this life, in a file of the place that is in use; noted and taken by one thread."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._value: object = None
+        self._found: object = None
+
+    def note(self, value: object) -> None:
+        """It is kept as JSON, soon."""
+        self._value = value
+
+    def take(self) -> Any:
+        """What an earlier life kept, once, when its disk is there; None else."""
+        found, self._found = self._found, None
+        return found
+
+    def find(self, place: Place) -> None:
+        """What the place has is there to be taken."""
+        self._found = place.read(self._file)
+
+    def keep(self, place: Place) -> None:
+        """What was noted is durable there, unless what lies there was not taken yet."""
+        value = self._value
+        if value is not None and self._found is None:
+            place.keep(self._file, value)
+            if self._value is value:
+                self._value = None
 
 
 def read_note(directory: Path) -> Note | None:

@@ -7,7 +7,6 @@ lies; the books on it, `core/stock.py`, are rebuilt by a scan. The rename into `
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -25,7 +24,7 @@ from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.finding import Finding
 from edge_agent.life import Life
 from edge_agent.open_segment import Writing
-from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Place, disk_trouble, write_durably
+from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Kept, Place, disk_trouble, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -85,6 +84,8 @@ class Spool:
         )
         self._wants: Sequence[Want] = ()
         self._wants_are_news = self._locks_are_news = False
+        self.battery = Kept("battery.json")
+        """What is known of the battery."""
         self._sequence = 0
         self._denied = False
         self._writing = Writing(self)
@@ -326,7 +327,14 @@ class Spool:
 
         One that is back is taken into use again, with what lies on it, and gets what waited in memory.
         """
-        for step in (self._regain, self._scan_on, self._unshelve, self._keep_locks, self._keep_note):
+        for step in (
+            self._regain,
+            self._scan_on,
+            self._unshelve,
+            self._keep_locks,
+            self._keep_battery,
+            self._keep_note,
+        ):
             try:
                 step()
             except SpoolError as error:
@@ -340,6 +348,7 @@ class Spool:
             self._life.end(cause)
             for place in filter(None, (self._memory, self._disk)):
                 self._life.claim(place)
+        self._keep_battery()
 
     def close(self) -> None:
         """Another process may use the directory."""
@@ -540,9 +549,10 @@ class Spool:
             self._marker = disk.marker
             self._scanning, self.scanned = self._scan(disk), False
             if self._stock.locks is None:
-                self._stock.lock(_read_locks(disk))
+                self._stock.lock(Locks.kept(disk.read(_LOCKS)))
             else:
                 self._locks_are_news = True
+        self.battery.find(disk)
         try:
             life.claim(disk)
         except SpoolFull:
@@ -605,11 +615,14 @@ class Spool:
                     disk.path(READY, name).unlink(missing_ok=True)
 
     def _keep_locks(self) -> None:
-        disk = self._disk
-        locks = self._stock.locks
+        disk, locks = self._disk, self._stock.locks
         if locks and self._locks_are_news and disk and not self.trouble:
             self._locks_are_news = False
             disk.keep(_LOCKS, locks.spans)
+
+    def _keep_battery(self) -> None:
+        if self._disk and not self.trouble:
+            self.battery.keep(self._disk)
 
     def _keep_note(self) -> None:
         if self._life and self._memory:
@@ -633,10 +646,3 @@ class Spool:
             newest = self._stock.newest_earlier
             if newest and self._life:
                 self.last = self.last or max(newest, self._life.known_before)
-
-
-def _read_locks(disk: Place) -> Locks:
-    try:
-        return Locks(Span(*span) for span in json.loads((disk.directory / _LOCKS).read_text()))
-    except (OSError, ValueError, TypeError):
-        return Locks()
