@@ -23,10 +23,11 @@ from zoneinfo import ZoneInfo
 import uvicorn
 from starlette.types import ASGIApp
 
+from central import small_file
 from central.archive import Archive
 from central.broker import READER, Broker, open_broker
 from central.enrolment import Roll
-from central.errors import BrokerDown, SettingsError, StoreDown
+from central.errors import BrokerDown, HomeDown, SettingsError, StoreDown
 from central.ingest import Ingest
 from central.settings import Settings, split_address
 from central.store import Store
@@ -78,7 +79,7 @@ def reachable(settings: Settings) -> tuple[str, str, int]:
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; SettingsError, StoreDown, BrokerDown when it cannot start."""
+    """Run until SIGTERM or SIGINT; SettingsError, StoreDown, BrokerDown, HomeDown when it cannot start."""
     stop = Signal()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -119,49 +120,54 @@ def serve(settings: Settings) -> None:
             password_file = home / "broker" / f"{READER}.password"
             _log.info(listen, broker.address.host, broker.address.port, settings.broker.prefix, READER, password_file)
         cleanup.callback(serve_file.unlink, missing_ok=True)
-        trouble = ""
+        usher, trouble = _Usher(roll, broker, changes), ""
         while not stop.wait(_LOOK_S):
-            before, trouble = trouble, _look(roll, broker, changes) or _forget(store, settings.history_days)
+            before, trouble = trouble, usher.look() or _forget(store, settings.history_days)
             if trouble != before:
-                _log.error("%s", trouble or "store and broker are well again")
+                _log.error("%s", trouble or "store, broker and disk are well again")
             if not (ingest.alive and subscriber.alive and wishes.alive and all(door.alive for door in doors)):
                 raise RuntimeError("a thread of the centre has ended")
     _log.info("stopped")
 
 
 _SERVE_FILE: Final = "serve.json"
+_FOR_ALL: Final = 0o644
 
 
 def _announce(serve_file: Path, doors: list[_Door], broker: Broker) -> None:
     agent_door, console = doors
-    draft = serve_file.with_suffix(".new")
-    draft.write_text(
-        json.dumps(
-            {
-                "agent_url": agent_door.url,
-                "console_url": console.url,
-                "broker_host": broker.address.host,
-                "broker_port": broker.address.port,
-                "pid": os.getpid(),
-            }
-        )
-    )
-    draft.replace(serve_file)
+    bound = {
+        "agent_url": agent_door.url,
+        "console_url": console.url,
+        "broker_host": broker.address.host,
+        "broker_port": broker.address.port,
+        "pid": os.getpid(),
+    }
+    small_file.write(serve_file, json.dumps(bound), _FOR_ALL)
     where = f"{broker.address.host}:{broker.address.port}"
     _log.info("ready: agents at %s, page at %s, broker (%s) at %s", agent_door.url, console.url, broker.kind, where)
 
 
-def _look(roll: Roll, broker: Broker, changes: Changes) -> str:
-    """Admit who was enrolled, raise a dead broker; the trouble there is, or nothing."""
-    try:
-        broker.check()
-        known = set(roll.sites)
-        if roll.refresh():
-            broker.admit(roll.sites.values())
-            changes.mark(known ^ set(roll.sites))
-    except (StoreDown, BrokerDown) as error:
-        return str(error)
-    return ""
+class _Usher:
+    """Admits who was enrolled to the broker, and raises it when it died."""
+
+    def __init__(self, roll: Roll, broker: Broker, changes: Changes) -> None:
+        self._roll, self._broker, self._changes = roll, broker, changes
+        self._admitted = roll.sites
+
+    def look(self) -> str:
+        """All is as the store says; the trouble there is, or nothing. What could not be done is tried again."""
+        try:
+            self._broker.check()
+            self._roll.refresh()
+            sites = self._roll.sites
+            if sites is not self._admitted:
+                self._broker.admit(sites.values())
+                self._changes.mark(set(self._admitted) ^ set(sites))
+                self._admitted = sites
+        except (StoreDown, BrokerDown, HomeDown) as error:
+            return str(error)
+        return ""
 
 
 def _forget(store: Store, days: int) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from central import small_file
 from central.broker_amqtt import Amqtt
 from central.enrolment import broker_hash
 from central.errors import BrokerDown, SettingsError
@@ -47,7 +48,7 @@ class Broker(Protocol):
     kind: str
 
     def admit(self, sites: Iterable[SiteRow]) -> None:
-        """Exactly these sites may come in, from now on."""
+        """Exactly these sites may come in, from now on; HomeDown."""
 
     def check(self) -> None:
         """Make sure that it runs: a dead child is started again; BrokerDown."""
@@ -57,7 +58,7 @@ class Broker(Protocol):
 
 
 def open_broker(settings: BrokerSettings, directory: Path, sites: Iterable[SiteRow]) -> Broker:
-    """The broker that the settings ask for, running; BrokerDown, SettingsError."""
+    """The broker that the settings ask for, running; BrokerDown, HomeDown, SettingsError."""
     if settings.mode == "external":
         return _External(settings)
     program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
@@ -89,33 +90,20 @@ class _Passwords:
     """The password file, in Mosquitto's format."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / "passwords"
         self.centre = secrets.token_urlsafe(32)
         reader_file = directory / f"{READER}.password"
         if not (reader_file.exists() and reader_file.read_text().strip()):
-            _write(reader_file, secrets.token_urlsafe(12) + "\n")
+            small_file.write(reader_file, secrets.token_urlsafe(12) + "\n")
         self._fixed = [
             f"{CENTRE}:{broker_hash(self.centre)}",
             f"{READER}:{broker_hash(reader_file.read_text().strip())}",
         ]
 
     def write(self, sites: Iterable[SiteRow]) -> None:
-        _write(self.path, "\n".join([*self._fixed, *(f"{row.site}:{row.broker_hash}" for row in sites)]) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """The file holds the text, readable by us only; whoever reads it sees the old or the new, never a half.
-
-    Nor after a power cut, which would leave an empty file without the flush: a reader without a password.
-    """
-    draft = path.with_name(path.name + ".new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+        small_file.write(
+            self.path, "\n".join([*self._fixed, *(f"{row.site}:{row.broker_hash}" for row in sites)]) + "\n"
+        )
 
 
 def _access(prefix: str) -> Iterator[str]:
@@ -159,8 +147,8 @@ class _Mosquitto:
         self._passwords = _Passwords(directory)
         self._passwords.write(sites)
         access, config = directory / "access", directory / "mosquitto.conf"
-        _write(access, "\n".join(_access(settings.prefix)) + "\n")
-        _write(
+        small_file.write(access, "\n".join(_access(settings.prefix)) + "\n")
+        small_file.write(
             config,
             "\n".join(
                 [

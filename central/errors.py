@@ -7,6 +7,7 @@
     ├── ArchiveDown               the archive does not answer
     │   └── NoRoom                … or has no room left
     ├── BrokerDown                the message broker cannot be started
+    ├── HomeDown                  the centre's own directory takes no files
     └── NothingThere              what was asked for does not exist
 
 Anything else that is raised is a bug: it ends the process, and the service manager starts it again.
@@ -45,6 +46,10 @@ class NoRoom(ArchiveDown):
 
 class BrokerDown(CentralError):
     """The message broker cannot be started."""
+
+
+class HomeDown(CentralError):
+    """The centre's own directory takes no files."""
 
 
 class NothingThere(CentralError):

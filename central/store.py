@@ -50,6 +50,7 @@ _LOSSES_THAT_REACH_BACK: Final = 64
 _REMEMBERED: Final = 10_000
 _LOOK_BEYOND: Final = 10_000
 
+_LIVES: Final = (EventType.AGENT_STARTED, EventType.AGENT_STOPPING)
 _GONE: Final = (EventType.SPOOL_EVICTED, EventType.SPOOL_QUARANTINED)
 """What tells of footage long after it was recorded."""
 
@@ -477,17 +478,16 @@ class Store:
             return [(row.pop("id"), EventRow(**row)) for row in map(dict, connection.execute(query).mappings())]
 
     def timeline_events(self, site: str, from_ms: int, to_ms: int, runs: Iterable[str]) -> list[SiteEvent]:
-        """The events that explain holes: those of the interval, and the starts of those runs whenever they were.
+        """The events that explain holes: those of the interval, and start and end of those runs whenever they were.
 
         Of footage that is gone, those that tell of the interval.
         """
-        started = EventType.AGENT_STARTED
         kind, time, until = events.c.type, events.c.time_ms, events.c.until_ms
         of_site = sa.select(time, events.c.body).where(events.c.site == site)
         gone = of_site.where(kind.in_(_GONE))
         queries = (
-            of_site.where(kind.in_((started, EventType.CAMERA_LOST, EventType.CAMERA_BACK)), _within(from_ms, to_ms)),
-            of_site.where(kind == started, events.c.run.in_(list(runs)), ~_within(from_ms, to_ms)),
+            of_site.where(kind.in_((*_LIVES, EventType.CAMERA_LOST, EventType.CAMERA_BACK)), _within(from_ms, to_ms)),
+            of_site.where(kind.in_(_LIVES), events.c.run.in_(list(runs)), ~_within(from_ms, to_ms)),
             gone.where(until.between(from_ms, to_ms)),
             gone.where(until > to_ms).order_by(until).limit(_LOSSES_THAT_REACH_BACK),
             gone.where(until.is_(None), time >= from_ms),

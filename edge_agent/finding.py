@@ -59,10 +59,11 @@ class Finding:
                 if self._in_memory and not self._stock.is_shelved(name):
                     self._place.path(folder, text).unlink(missing_ok=True)
                 elif folder == READY and self._stock.sent_at(name.run, name.sequence) == name:
-                    with suppress(
-                        OSError
-                    ):  # the disk forgot that it went; if it still cannot, the next life sends it again
-                        self._place.path(READY, name).rename(self._place.path(SENT, name))
+                    ready = self._place.path(READY, name)
+                    # The disk forgot that it went; if it still cannot, the next life sends it again.
+                    with suppress(OSError):
+                        ready.rename(self._place.path(SENT, name))
+                        ready.unlink(missing_ok=True)  # a rename between two names of one file does nothing
             elif self._in_memory or folder == READY:
                 self._stock.join_backlog(name, size, shelved=self._in_memory)
             else:

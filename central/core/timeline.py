@@ -3,7 +3,7 @@
 Footage covers; what it does not cover are holes. A hole is first put down to what the site said last (pending, silent),
 then overpainted by explanations, the most certain one last:
 
-    the start of a later run says how the run before it ended
+    the start of a later run says how the run before it ended, unless that run had said so itself
     a camera reported lost, until its footage goes on
     footage that the spool dropped or could not read
     the hole that a segment says it ended
@@ -13,7 +13,7 @@ then overpainted by explanations, the most certain one last:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -85,6 +85,8 @@ class SiteEvent:
     detail: str = ""
     from_ms: int | None = None
     to_ms: int | None = None
+    previous_run: str | None = None
+    """Of a start: the run whose end `cause` is."""
     unsynced_run: str | None = None
     """The run whose unsynced labels `from_ms` and `to_ms` are."""
 
@@ -104,6 +106,7 @@ class SiteEvent:
             detail=data.detail,
             from_ms=unix_ms(data.from_at) + late_ms if data.from_at else None,
             to_ms=unix_ms(data.to_at) + late_ms if data.to_at else None,
+            previous_run=data.previous_run,
             unsynced_run=data.items_run if data.items_clock is ClockQuality.UNSYNCED else None,
         )
 
@@ -236,6 +239,7 @@ def timeline(
     placed = [p for p in place(footage) if p.start_ms <= now_ms + FUTURE_MS]
     stretches = list(_stretches(placed, from_ms, end_ms))
     starts = sorted((e for e in events if e.type is EventType.AGENT_STARTED), key=lambda e: (e.time_ms, e.run))
+    ends = {e.run: e for e in events if e.type is EventType.AGENT_STOPPING}
     sure = _apportion(stretches, _sure(camera, placed, events))
     lost = _apportion(stretches, _camera_lost(camera, placed, events, word))
     begin_ms = _begin_ms(placed)
@@ -246,7 +250,7 @@ def timeline(
         else:
             hole = _base(stretch, placed, begin_ms, starts, now_ms, word)
             if stretch.to_ms > begin_ms:
-                hole = _paint(hole, _run_boundaries(stretch, placed, starts, word))
+                hole = _paint(hole, _run_boundaries(stretch, placed, starts, ends, word))
             hole = _paint(hole, _until(lost[number], stretch, placed, word))
             pieces.extend(_paint(hole, sure[number]))
     return _tidy(pieces, from_ms, end_ms)
@@ -324,24 +328,31 @@ def _base(
 
 
 def _run_boundaries(
-    hole: Interval, placed: Sequence[Placed], starts: Sequence[SiteEvent], word: LastWord
+    hole: Interval,
+    placed: Sequence[Placed],
+    starts: Sequence[SiteEvent],
+    ends: Mapping[str, SiteEvent],
+    word: LastWord,
 ) -> Iterator[Interval]:
-    """How each run that ended in this hole ended, as the run after it told."""
+    """How each run that ended in this hole ended, as it said itself by `ends`, or as the run after it told."""
     before = bisect_left(placed, hole.to_ms, key=lambda p: p.start_ms)
     if before == 0:
         return
     earlier = placed[before - 1].footage.run
     later = placed[before].footage.run if before < len(placed) else None
-    at_ms = hole.from_ms
-    for start in starts:
-        if start.run == later or start.run == earlier or not hole.from_ms <= start.time_ms < hole.to_ms:
-            continue
-        if not word.may_still_send(start.time_ms) and start.cause:
-            yield Interval(at_ms, start.time_ms, State.LOST, start.cause, start.detail)
-        at_ms = start.time_ms
-    told = next((start for start in starts if start.run == later), None)
-    if later != earlier and told and told.cause and not word.may_still_send(hole.to_ms):
-        yield Interval(at_ms, hole.to_ms, State.LOST, told.cause, told.detail)
+    inside = [start for start in starts if start.run != earlier and hole.from_ms <= start.time_ms < hole.to_ms]
+    if later != earlier and all(start.run != later for start in inside):
+        inside += [start for start in starts if start.run == later][:1]
+    since_ms, before_it = {earlier: hole.from_ms}, earlier
+    for start in inside:
+        to_ms = hole.to_ms if start.run == later else start.time_ms
+        # Two boxes with one identity take turns: each goes on from its own life.
+        run = start.previous_run if start.previous_run in since_ms else before_it
+        end = ends.get(run)
+        cause = end.cause if end and end.time_ms <= start.time_ms else start.cause
+        if cause and not word.may_still_send(to_ms):
+            yield Interval(since_ms[run], to_ms, State.LOST, cause, start.detail)
+        since_ms[start.run], before_it = start.time_ms, start.run
 
 
 def _camera_lost(

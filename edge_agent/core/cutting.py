@@ -24,6 +24,11 @@ STALE_MS: Final = 5000
 """A camera clock that falls further behind within one session has stood still."""
 RELABEL_MS: Final = 1000
 """Labels further from the wall clock are set anew."""
+_CATCHES_UP: Final = 0.25
+"""Of the length of a segment: by how much less late than its first picture others come while a camera catches up.
+
+The first one is a key frame, so large that on a thin line it is late by itself.
+"""
 
 LONG_GOP: Final = 3
 """So many segment lengths without a key frame are worth a word to the operator."""
@@ -51,6 +56,11 @@ def is_full(*, key: bool, elapsed_ms: float, size_bytes: int, segment_ms: float)
     if key:
         return elapsed_ms >= segment_ms or size_bytes >= MAX_ITEM_BYTES // 4
     return size_bytes >= MAX_ITEM_BYTES // 2
+
+
+def catches_up(first_lag_ms: float, least_lag_ms: float, length_ms: float) -> bool:
+    """Whether the pictures of a segment came faster than they were filmed, because something had held them up."""
+    return first_lag_ms - least_lag_ms > _CATCHES_UP * length_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +117,19 @@ class Labels:
         """Unix time of the picture at `media_ms`."""
         return media_ms + self._lag_ms + self._offset_ms
 
-    def follow(self, lag_ms: int, offset_ms: int) -> int | None:
+    def follow(self, lag_ms: int, offset_ms: int, *, catches_up: bool) -> int | None:
         """Labels agree with the wall clock to a second; how long the camera's clock stood still, if it did.
 
-        `lag_ms` is the least that was seen lately: a picture may come late, but none comes early.
+        `lag_ms` is the least that was seen lately: a picture may come late, but none comes early. While a camera
+        catches up, because it, the network or we stood still, how late they come says nothing of its clock.
         """
         behind_ms = lag_ms - self._lag_ms
+        if catches_up:
+            behind_ms = min(behind_ms, 0)
         if behind_ms > STALE_MS:
             return behind_ms
         if abs(behind_ms + offset_ms - self._offset_ms) > RELABEL_MS:
-            self._lag_ms, self._offset_ms = lag_ms, offset_ms
+            self._lag_ms, self._offset_ms = self._lag_ms + behind_ms, offset_ms
         return None
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from edge_agent.clock import stamp
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, Picture, SegmentFacts, facts_box, instant
 from edge_agent.core.backoff import delay_s, is_told
-from edge_agent.core.cutting import LONG_GOP, RELABEL_MS, Labels, Leap, Order, find_holes, is_full
+from edge_agent.core.cutting import LONG_GOP, RELABEL_MS, Labels, Leap, Order, catches_up, find_holes, is_full
 from edge_agent.core.status import CameraStatus, Feed
 from edge_agent.errors import CameraError, CameraRefused, FootageError, SpoolError
 
@@ -36,6 +36,8 @@ _RETRY_REFUSED_S: Final = (60.0, 600.0)
 """Slower: a camera may lock out whoever tries a wrong password too often."""
 
 _BEAT_MS: Final = 1000
+_LIVE_MS: Final = 5
+"""A packet that took longer to come was not waiting for us."""
 _NAP_S: Final = 1.0
 _BOOT_MS: Final = 120_000
 """A camera that got its power back and gives no picture for so long is lost."""
@@ -127,7 +129,8 @@ class _Session:
 class _Take:
     """The segment that is being recorded.
 
-    `times` are the decode times of its pictures, `lag_ms` the least time by which one came after its own.
+    `times` are the decode times of its pictures, `lag_ms` the least time by which one came after its own, and
+    `first_lag_ms` that of the first.
     """
 
     start_ms: int
@@ -135,6 +138,7 @@ class _Take:
     sink: _Sink
     file: _Segment
     times: list[int]
+    first_lag_ms: float
     lag_ms: float
     nudged_before: int
 
@@ -171,6 +175,7 @@ class Record:
         self._clock, self._stop = clock, stop
         self._announce, self._tell, self._make_room, self._beat = announce, show, make_room, beat
         self._sessions = self._failures = 0
+        self._refused = False
         self._excuse = (began, "the agent was starting") if began else None
         self._lost = False
         self._session: _Session | None = None
@@ -224,13 +229,14 @@ class Record:
         segment_ms = self._settings.segment_s * 1000 - source.frame_ms / 2
         # The pictures of a fragment may as well wait in the socket: until the first of the next comes, it is not whole.
         rest_s = self._settings.fragment_s + source.frame_ms / 1000
-        seen_ms = beat_ms = clock.monotonic_ms()
+        seen_ms = beat_ms = asked_ms = clock.monotonic_ms()
         for packet in source.packets():
             now_ms = clock.monotonic_ms()
+            waited_ms, asked_ms = now_ms - asked_ms, now_ms
             if now_ms - beat_ms >= _BEAT_MS:
                 beat_ms = now_ms
                 self._beat()
-            if stop.is_set():
+            if stop.is_set() and waited_ms > _LIVE_MS:  # what had come before is recorded
                 return
             wanted = self._wanted()
             if wanted is Feed.OFF:
@@ -264,7 +270,10 @@ class Record:
                     segment_ms=segment_ms,
                 ):
                     take = self._begin(source, packet, dts, now_ms)
-                take.lag_ms = min(take.lag_ms, now_ms - source.age_ms(packet) - dts * tick_ms)
+                lag_ms = now_ms - source.age_ms(packet) - dts * tick_ms
+                if not take.times:
+                    take.first_lag_ms = lag_ms
+                take.lag_ms = min(take.lag_ms, lag_ms)
                 data = bytes(packet) if key and now_ms >= self._look_due_ms else b""
                 begins_fragment = take.file.add(packet) or not take.times
                 take.times.append(dts)
@@ -273,6 +282,7 @@ class Record:
                     self._look(source, data)
                 if begins_fragment:
                     source.rest(rest_s)
+                    asked_ms = clock.monotonic_ms()
             except SpoolError as error:
                 self._stumble(error)
 
@@ -282,7 +292,8 @@ class Record:
         self._cut(source, dts)
         if session and take:
             lag_ms = round(take.lag_ms + session.base * source.tick_ms)
-            if stood_ms := session.labels.follow(lag_ms, at.offset_ms):
+            hurries = catches_up(take.first_lag_ms, take.lag_ms, (dts - take.times[0]) * source.tick_ms)
+            if stood_ms := session.labels.follow(lag_ms, at.offset_ms, catches_up=hurries):
                 self._break_off(source, f"its clock stood still for {stood_ms / 1000:.1f} s")
         gap_ms = 0
         if self._session is None:
@@ -315,7 +326,7 @@ class Record:
         except SpoolError:
             sink.discard()
             raise
-        self._take = _Take(start_ms, draft, sink, file, [], math.inf, session.order.nudged)
+        self._take = _Take(start_ms, draft, sink, file, [], math.inf, math.inf, session.order.nudged)
         self._find(source)
         return self._take
 
@@ -439,6 +450,9 @@ class Record:
 
     def _lose(self, error: FootageError) -> float:
         """There is no footage just now; how long to wait before the next try."""
+        refused = isinstance(error, CameraRefused)
+        if refused != self._refused:  # another trouble than before: told, and waited for from its own beginning
+            self._failures, self._refused = 0, refused
         self._failures += 1
         boots = self._boots and isinstance(error, CameraError)
         if not boots and is_told(self._failures):
@@ -447,16 +461,18 @@ class Record:
             self._make_room()
         if not boots:
             self._miss(error.cause, error.message, str(error))
-        first_s, most_s = _RETRY_REFUSED_S if isinstance(error, CameraRefused) else _RETRY_S
+        first_s, most_s = _RETRY_REFUSED_S if refused else _RETRY_S
         chance = random.random()  # noqa: S311 - spreads retries, guards nothing
         return delay_s(self._failures, chance, first_s=first_s, most_s=most_s)
 
     def _miss(self, cause: LossCause, why: str, detail: str) -> None:
         """There is no footage from the end of the last one on: said at once, lest what ends the hole be lost, too."""
         since_ms = self._lost_since_ms()
-        if self._lost and since_ms != self._status.since_ms:
-            self._show(since_ms=since_ms)
-        if not self._lost:
+        if self._lost:
+            shown = since_ms, detail if cause is self._status.cause else self._status.detail
+            if shown != (self._status.since_ms, self._status.detail):
+                self._show(since_ms=since_ms, detail=shown[1])
+        else:
             self._lost = True
             self._excuse = cause, why
             self._show(since_ms=since_ms, recording=False, cause=cause, detail=detail)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from central.app import _listen, open_store
 from central.settings import load
 from central.store import StateRow
 from edge_agent.contract import HELLO_PATH, ITEM_PATH, Info, ItemName, Receipt, instant
+from tests.rig.disks import tmpfs
 from tests.rig.parts import require_program
 from tests.rig.postgres import Postgres
 from tests.rig.processes import CENTRAL, Program, until
@@ -251,6 +253,42 @@ def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("central: cannot make the directory")
     assert done.stderr.count("\n") == 1
+
+
+def fill(disk: Path) -> Path:
+    """What takes all the room there was."""
+    filler = disk / "of-another-program"
+    with filler.open("wb") as file, suppress(OSError):
+        while True:
+            os.write(file.fileno(), bytes(4096))
+    return filler
+
+
+@pytest.mark.parametrize("database", ["", "elsewhere"])
+def test_a_full_disk_at_the_start_is_said(tmp_path: Path, database: str) -> None:
+    """By whoever needs it first: the database, or where that is elsewhere the files of the broker."""
+    settings = {"SIMPANG_CENTRAL_DATABASE_URL": f"sqlite:///{tmp_path / database}"} if database else {}
+    centre = Centre(tmp_path, **settings)
+    with tmpfs(centre.directory, "4m"):
+        with centre.program:
+            centre.start()
+            assert centre.program.stop(10) == 0
+        fill(centre.directory)
+        said = trouble(tmp_path, **settings)
+    assert "No space left on device; free room" in said if database else "the database" in said
+
+
+def test_who_is_enrolled_while_the_disk_is_full_is_admitted_when_it_is_not(tmp_path: Path) -> None:
+    centre = Centre(tmp_path, SIMPANG_CENTRAL_DATABASE_URL=f"sqlite:///{tmp_path / 'elsewhere'}")
+    with tmpfs(centre.directory, "4m"), centre.program:
+        centre.start()
+        filler = fill(centre.directory)
+        centre.enrol("aloha")
+        until(lambda: "No space left" in centre.program.output(), 10, "the trouble is told")
+        filler.unlink()
+        until(lambda: "aloha:" in (centre.directory / "broker" / "passwords").read_text(), 10, "it is admitted")
+        assert centre.program.stop(10) == 0
+    assert "Traceback" not in centre.program.output()
 
 
 @pytest.mark.parametrize(

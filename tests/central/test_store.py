@@ -189,18 +189,20 @@ def test_an_event_is_known_once_though_it_comes_by_both_lanes(store: Store) -> N
     assert store.events("nobody", 10) == []
 
 
-def test_the_start_of_a_run_is_found_whenever_its_clock_says_it_was(store: Store) -> None:
+def test_start_and_end_of_a_run_are_found_whenever_its_clock_says_they_were(store: Store) -> None:
     store.add_events(
         [
             event_row(1, EventType.AGENT_STARTED, at_ms=0, cause=LossCause.POWER),
             event_row(2, EventType.CAMERA_LOST, at_ms=T + 10, camera="north", from_at=instant(T)),
             event_row(3, EventType.CAMERA_LOST, at_ms=T + 10_000),
             event_row(4, EventType.SUPPLY_CHANGED),
+            event_row(5, EventType.AGENT_STOPPING, at_ms=1, cause=LossCause.STOPPED),
         ]
     )
     found = sorted(store.timeline_events("aloha", T, T + 1000, [RUN]), key=lambda e: e.time_ms)
     assert [(e.type, e.cause, e.from_ms) for e in found] == [
         (EventType.AGENT_STARTED, LossCause.POWER, None),
+        (EventType.AGENT_STOPPING, LossCause.STOPPED, None),
         (EventType.CAMERA_LOST, None, T),
     ]
 

@@ -25,8 +25,12 @@ def footage(at_s: float, length_s: float = 4, *, run: str = RUN_1, session: int 
     return Footage(run=run, session=session, start_ms=T + int(at_s * 1000), duration_ms=int(length_s * 1000), **values)
 
 
-def started(run: str, at_s: float, cause: LossCause | None) -> SiteEvent:
-    return SiteEvent(EventType.AGENT_STARTED, T + int(at_s * 1000), run, cause=cause)
+def started(run: str, at_s: float, cause: LossCause | None, *, after: str | None = None) -> SiteEvent:
+    return SiteEvent(EventType.AGENT_STARTED, T + int(at_s * 1000), run, cause=cause, previous_run=after)
+
+
+def stopping(run: str, at_s: float) -> SiteEvent:
+    return SiteEvent(EventType.AGENT_STOPPING, T + int(at_s * 1000), run, cause=LossCause.STOPPED)
 
 
 def fates(
@@ -143,6 +147,22 @@ def test_a_run_without_footage_between_two_others_has_its_own_cause() -> None:
     events = [started(RUN_2, 50, LossCause.POWER), started(RUN_3, 60, LossCause.AGENT)]
     segments = [footage(0), footage(62, run=RUN_3, media_start_ms=0)]
     assert fates(segments, 66, events=events)[1:3] == [(4, 50, "lost:power"), (50, 62, "lost:agent")]
+
+
+def test_another_box_with_the_same_identity_hides_no_cause() -> None:
+    """Its first life starts between the one that tells how the last one ended and the footage of that one."""
+    segments = [footage(0), footage(50, run=RUN_2, media_start_ms=0, gap_before_ms=30_000, gap_cause=LossCause.CAMERA)]
+    for twin_s in (15, 40):
+        events = [started(RUN_2, 20, LossCause.AGENT, after=RUN_1), started("000001zzzz", twin_s, None)]
+        assert fates(segments, 54, events=events)[1:3] == [(4, 20, "lost:agent"), (20, 50, "lost:camera")]
+
+
+def test_a_run_that_was_told_to_stop_ended_by_that() -> None:
+    """The one after it began without its disk and cannot know; a stop long after is no cause."""
+    segments = [footage(0), footage(50, run=RUN_2, media_start_ms=0)]
+    without_disk = started(RUN_2, 49, LossCause.DISK)
+    assert fates(segments, 54, events=[stopping(RUN_1, 4), without_disk])[1] == (4, 50, "lost:stopped")
+    assert fates(segments, 54, events=[stopping(RUN_2, 60), without_disk])[1] == (4, 50, "lost:disk")
 
 
 def test_a_run_boundary_stays_pending_while_older_footage_waits() -> None:

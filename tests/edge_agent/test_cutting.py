@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.contract import MAX_ITEM_BYTES, Hole
-from edge_agent.core.cutting import NUDGE_MS, Labels, Leap, Order, backdate, find_holes, is_full
+from edge_agent.core.cutting import NUDGE_MS, Labels, Leap, Order, backdate, catches_up, find_holes, is_full
 
 TICK_MS = 1 / 90
 FRAME = 3600
@@ -76,13 +76,24 @@ def test_holes_lie_within_the_segment_and_apart(steps: list[int]) -> None:
 def test_labels_follow_the_wall_clock_by_the_second_only() -> None:
     labels = Labels(lag_ms=500, offset_ms=1_000_000)
     assert (labels.monotonic(40), labels.wall(40)) == (540, 1_000_540)
-    assert labels.follow(1400, 1_000_000) is None
+    assert labels.follow(1400, 1_000_000, catches_up=False) is None
     assert labels.wall(40) == 1_000_540, "less than a second off"
-    assert labels.follow(500, 4_600_000) is None
+    assert labels.follow(500, 4_600_000, catches_up=False) is None
     assert labels.wall(40) == 4_600_540, "somebody set the clock"
-    assert labels.follow(1600, 4_600_000) is None
+    assert labels.follow(1600, 4_600_000, catches_up=False) is None
     assert labels.wall(40) == 4_601_640, "the camera's clock is slow"
-    assert labels.follow(7600, 4_600_000) == 6000
+    assert labels.follow(7600, 4_600_000, catches_up=True) is None
+    assert labels.wall(40) == 4_601_640, "it sends what it had kept back"
+    assert labels.follow(500, 4_600_000, catches_up=True) is None
+    assert labels.wall(40) == 4_600_540, "no picture comes early"
+    assert labels.follow(6500, 4_600_000, catches_up=False) == 6000
+
+
+def test_a_large_key_frame_on_a_thin_line_is_no_catching_up() -> None:
+    assert catches_up(3400, 1500, 2000)
+    assert catches_up(3000, 1000, 4000), "twice as fast as they were filmed"
+    assert not catches_up(900, 500, 4000)
+    assert not catches_up(500, 500, 0)
 
 
 def test_the_first_pictures_are_dated_backwards() -> None:

@@ -100,6 +100,20 @@ def test_a_camera_that_hangs_up_is_called_again(tmp_path: Path) -> None:
     assert not archived_pictures((path for *_, path in segments(spool)), "h264") - sent
 
 
+def test_an_ordered_stop_costs_nothing_that_had_come(tmp_path: Path) -> None:
+    """Not even what was left in the socket for a while."""
+    spool = tmp_path / "spool"
+    with camera(clips.make(clips.H264), tmp_path) as real, recording(spool, url=real.url, segment_s=2) as recorder:
+        until(lambda: len(segments(spool)) == 4, 30, "rests have grown to a second")
+        time.sleep(0.55)  # well into the first rest of the next one
+        recorder.stop.set()
+        stopped_s = time.time()
+        until(lambda: len(segments(spool)) == 5, 10, "the last segment")
+        sent = [picture for picture in real.sent() if picture.at_s < stopped_s - 0.3]
+    stored = archived_pictures((path for *_, path in segments(spool)), "h264")
+    assert [picture.number for picture in sent if picture.digest not in stored] == []
+
+
 def test_an_outage_is_told_once_and_a_camera_that_is_back_is_found_within_seconds(tmp_path: Path) -> None:
     with recording(tmp_path / "spool", url="rtsp://127.0.0.1:9/none") as recorder:
         until(lambda: len(recorder.delays_s) > 6, 30, "seven tries")
@@ -116,6 +130,21 @@ def test_wrong_credentials_are_not_hammered(tmp_path: Path) -> None:
             until(lambda: recorder.delays_s, 20, "a try")
     assert recorder.delays_s[0] >= 30
     assert "wrong" not in repr(recorder.events)
+
+
+def test_one_that_hangs_up_and_then_refuses_is_asked_once_a_minute_and_the_operator_is_told(tmp_path: Path) -> None:
+    """However often it failed before in another way."""
+    spool = tmp_path / "spool"
+    with camera(clips.make(clips.H264), tmp_path) as real, recording(spool, url=real.url, segment_s=1) as recorder:
+        until(lambda: segments(spool), 20, "a segment")
+        real.say("ask viewer secret")
+        real.say("close")
+        until(lambda: len(recorder.delays_s) > 1, 20, "it hung up, and it refused")
+        hung_up_s, refused_s = recorder.delays_s[:2]
+    assert hung_up_s <= 1
+    assert 30 <= refused_s <= 60
+    assert recorder.kinds() == ["camera.lost"]
+    assert "set this camera's username and password" in recorder.statuses[-1].detail
 
 
 def test_a_full_spool_drops_the_oldest_and_explains_it(tmp_path: Path) -> None:

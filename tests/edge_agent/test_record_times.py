@@ -168,3 +168,14 @@ def test_a_camera_whose_clock_stood_still_has_a_hole_too(stage: Stage) -> None:
     assert after[2].gap_before_ms == stood_ms
     assert after[2].gap_cause is LossCause.CAMERA
     assert after[0] + after[1] == stage.clock.now_ms() + STEP_MS
+
+
+@pytest.mark.parametrize("pause_ms", [3400, STALE_MS + 2000])
+def test_what_a_camera_sends_all_at_once_keeps_its_times(stage: Stage, pause_ms: int) -> None:
+    """Nothing came for a while, and then everything: it was filmed when it should have been."""
+    held = pause_ms // STEP_MS
+    burst = [(pause_ms + STEP_MS, 2000), *((0, 2000 + number * STEP_MS) for number in range(1, held + 1))]
+    recorded = stage.play([*steady(20), *burst, *steady(60, 2000 + (held + 1) * STEP_MS)])
+    assert {start_ms - facts.media_start_ms for start_ms, _, facts in recorded} == {recorded[0][0]}
+    assert {facts.session for *_, facts in recorded} == {1}
+    assert stage.events == [EventType.CAMERA_LOST], "the end of the film"

@@ -122,6 +122,18 @@ def test_what_waits_is_found_again_after_a_restart(tmp_path: Path) -> None:
         assert spool.add(ItemKind.EVENT, None, 1, 0, SYNCED, b"{}") > second
 
 
+def test_two_names_of_one_item_on_a_mended_disk_become_one(tmp_path: Path) -> None:
+    """A file system check may find a file both where it was and where it went."""
+    with opened(tmp_path) as spool:
+        name = spool.add(ItemKind.EVENT, None, 1, 0, SYNCED, b"{}")
+        spool.mark_sent(name)
+    (tmp_path / "ready" / str(name)).hardlink_to(tmp_path / "sent" / str(name))
+    with opened(tmp_path) as spool:
+        assert spool.next_unsent() is None
+        assert not list((tmp_path / "ready").iterdir())
+        assert (tmp_path / "sent" / str(name)).read_bytes() == b"{}"
+
+
 def test_runs_are_counted_and_know_how_the_one_before_ended(tmp_path: Path) -> None:
     with opened(tmp_path) as first:
         assert first.previous is None

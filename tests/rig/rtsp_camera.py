@@ -15,8 +15,9 @@ and `admit`, everybody again; `skip SECONDS`, its clock jumps by so much, back i
 is answered by itself.
 
 Every picture is made unique by a SEI message with its running number, the first of which is NUMBER. The ledger has one
-line per picture and receiver: number, receiver, seconds since the epoch, 1 for a key frame, the hash that
-`clips.picture_hash` finds too.
+line per picture and receiver: number, receiver, seconds since the epoch when it was due, 1 for a key frame, the hash
+that `clips.picture_hash` finds too. A camera that was stopped for a while sends all that was due, and is not a film of
+the moment in which it does.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Encoder(threading.Thread):
             for packet, body in self.packets:
                 due_s = loop * self.loop_s + packet["dts_s"]
                 time.sleep(max(0.0, start + due_s - time.monotonic()))
+                at_s = time.time() - (time.monotonic() - start - due_s)
                 pts_s = loop * self.loop_s + packet["pts_s"]
                 is_video = packet["stream"] == "video"
                 if is_video:
@@ -75,13 +77,13 @@ class Encoder(threading.Thread):
                     continue
                 key = packet["key"] or frozen is not None
                 for receiver in list(self.receivers):
-                    receiver.push(packet["stream"], body, pts_s, key, number)
+                    receiver.push(packet["stream"], body, pts_s, key, number, at_s)
             loop += 1
 
-    def enter(self, number: int, receiver: int, key: bool, body: bytes) -> None:
+    def enter(self, number: int, receiver: int, key: bool, body: bytes, at_s: float) -> None:
         if self._ledger:
             digest = nal.picture_hash(nal.split_annexb(body), self.video["codec"])
-            self._ledger.write(f"{number} {receiver} {time.time():.3f} {int(key)} {digest}\n")
+            self._ledger.write(f"{number} {receiver} {at_s:.3f} {int(key)} {digest}\n")
 
 
 class Receiver:
@@ -111,7 +113,7 @@ class Receiver:
             pipeline = pipeline.get_parent()
         pipeline.iterate_sinks().foreach(lambda sink: sink.set_property("sync", False))
 
-    def push(self, stream: str, body: bytes, pts_s: float, key: bool, number: int) -> None:
+    def push(self, stream: str, body: bytes, pts_s: float, key: bool, number: int, at_s: float) -> None:
         source = self._sources[stream]
         first = "video" if self._sources["video"] else "audio"
         if source is None or (self._base_s is None and not (stream == first and key)):
@@ -127,7 +129,7 @@ class Receiver:
         skipped_s = self._encoder.skipped_s - self._skipped_s
         buffer.pts = max(0, round((pts_s - self._base_s + skipped_s) * Gst.SECOND))
         if source.emit("push-buffer", buffer) == Gst.FlowReturn.OK and stream == "video":
-            self._encoder.enter(number, self.number, key, body)
+            self._encoder.enter(number, self.number, key, body, at_s)
 
 
 class Factory(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import median
 from typing import Final, NamedTuple
@@ -21,6 +21,8 @@ BEFORE_S: Final = 2.5
 """A fault may cost what was sent so long before it began: what a kill costs, and a label's error."""
 AFTER_S: Final = 6.0
 """And so long after it ended, until the recording is back."""
+SILENT_S: Final = 8.0
+"""When nothing has come for so long, the agent has noticed, and what came before is in a segment."""
 _EVICTED: Final = LossCause.EVICTED
 CUT_S: Final = 1.0
 """What one kill or power cut may cost."""
@@ -46,7 +48,10 @@ class Rule(NamedTuple):
     """Why footage may be missing when it strikes; empty: nothing may."""
     stops: frozenset[Part] = frozenset()
     is_cut: bool = False
-    """A life ends by it: what is lost before it began is counted against `CUT_S`."""
+    """A life ends by it: what is lost before it began is counted against `CUT_S`.
+
+    It may cost what came last, though the camera has been silent since, for less than `SILENT_S`.
+    """
     recovers_s: Mapping[Part, float] = RECOVERS_S
     told: Callable[[Event], bool] | None = None
     """Whether an event is the one that must tell the centre of it; none: nobody needs to be told."""
@@ -192,10 +197,18 @@ class Account:
 class _Judge:
     def __init__(self, evidence: Evidence, rules: Mapping[str, Rule], account: Account) -> None:
         self._evidence, self._rules, self._account = evidence, rules, account
+        self._blows = [(blow, self._felt(blow)) for blow in evidence.blows]
         self._bad = [stretch for stretch in evidence.stretches if self._is_bad(stretch)]
 
+    def _felt(self, blow: Blow) -> Blow:
+        """The blow since what it may have cost."""
+        if not self._rules[blow.fault].is_cut:
+            return blow
+        recent = (shot.at_s for shot in self._evidence.sent if -SILENT_S < shot.at_s - blow.begun_s < 0)
+        return replace(blow, begun_s=max(recent, default=blow.begun_s))
+
     def _near(self, at_s: float, to_s: float | None = None) -> list[Blow]:
-        return [blow for blow in self._evidence.blows if blow.meets(at_s, at_s if to_s is None else to_s)]
+        return [blow for blow, felt in self._blows if felt.meets(at_s, at_s if to_s is None else to_s)]
 
     def _rows(self, blows: Collection[Blow]) -> list[Row]:
         """The total, and a row for each kind of these faults."""
@@ -206,8 +219,8 @@ class _Judge:
         """Whether a fault there and then may have cost that; one that makes room also costs what waited before it."""
         return any(
             cause in self._rules[blow.fault].excuses
-            and (blow.meets(at_s, at_s if to_s is None else to_s) or (cause is _EVICTED and at_s < blow.begun_s))
-            for blow in self._evidence.blows
+            and (felt.meets(at_s, at_s if to_s is None else to_s) or (cause is _EVICTED and at_s < blow.begun_s))
+            for blow, felt in self._blows
         )
 
     def _is_bad(self, stretch: Stretch) -> bool:

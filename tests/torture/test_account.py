@@ -109,6 +109,15 @@ def test_a_cut_may_cost_a_second() -> None:
     ]
 
 
+@pytest.mark.parametrize(("kill_s", "is_excused"), [(26, True), (30, False)])
+def test_a_cut_may_cost_what_came_before_the_camera_fell_silent(kill_s: float, is_excused: bool) -> None:
+    """Half a second was not written yet; but not when the agent had the time to notice."""
+    told = hole(19.5, kill_s + 4, LossCause.AGENT)
+    silent = evidence(range(195, 200), told, [Blow("lawang", "kill", kill_s, kill_s + 2)])
+    account = judged(replace(silent, sent=[shot for shot in SENT if not 20 <= shot.at_s < kill_s + 3]))
+    assert (account.total.unexplained_s == 0) is is_excused
+
+
 def test_too_late_is_late() -> None:
     """Recording is back after eight seconds instead of five; shipping never."""
     account = judged(evidence(range(200, 300), hole(20, 30, LossCause.AGENT), [KILL], until_s=21))

@@ -103,7 +103,8 @@ AGENT: Final[Sequence[Fault[Crossing]]] = [
     Fault(
         "second agent",
         "Somebody starts a second agent at the same spool.",
-        frozenset({"second agent"}),
+        # While there is no first one, it is the agent of the site.
+        frozenset({"agent", "second agent"}),
         (0.1, 0.2),
         _start_a_second,
     ),

@@ -62,6 +62,7 @@ def _cut_power_and_return_it(at: Crossing) -> None:
 
 def _make_unreadable(at: Crossing) -> None:
     assert at.disk is not None
+    at.disk.heal()  # or the folder could not be read again, to see what came since
     at.disk.forget(at.unsent())
     at.disk.eio_read()
     restore(at)
