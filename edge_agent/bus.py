@@ -198,6 +198,8 @@ class Bus:
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)
+        self._greetings: deque[str] = deque(maxlen=1)
+        self._again = ""
         self._session: Session | None = None
         self._failures = 0
         self._told = ""
@@ -219,6 +221,12 @@ class Bus:
     def event(self, body: bytes) -> None:
         """The event is told soon, or lost here if the broker stays away; from any thread, at once."""
         self._events.append(body)
+        self.stir()
+
+    def greet(self, words: str, again: str = "") -> None:
+        """Our presence is told with these words soon, once, and with `again` at each later reconnection; likewise."""
+        self._again = again
+        self._greetings.append(words)
         self.stir()
 
     def stir(self) -> None:
@@ -257,7 +265,9 @@ class Bus:
         log.info("%s: connected, %s, after %d failures", self._door.where, version.name, self._failures)
         self._failures, self._told, self._versions = 0, "", (version,)
         self._session.listen(self._base + WISH.group)
-        self._session.publish(self._base + PRESENCE.group, self._presence(PresenceState.ONLINE, ""), retain=True)
+        if not self._greetings:
+            self._greetings.append(self._again)
+        self._tell_presence(self._session)
         self._fresh = dict(self._states)
         return 0
 
@@ -265,11 +275,17 @@ class Bus:
         with suppress(BlockingIOError):
             while self._wake.recv(1024):
                 pass
+        self._tell_presence(session)
         while self._fresh:
             group, body = self._fresh.popitem()
             session.publish(self._base + group, body, retain=True)
         while self._events:
             session.publish(self._base + EVENT.group, self._events.popleft(), retain=False)
+
+    def _tell_presence(self, session: Session) -> None:
+        while self._greetings:
+            body = self._presence(PresenceState.ONLINE, self._greetings.popleft())
+            session.publish(self._base + PRESENCE.group, body, retain=True)
 
     def _mention_denials(self, session: Session) -> None:
         if session.ledger.denied and self._told != "denied":

@@ -20,9 +20,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from edge_agent.contract import LossCause, run_counter
+from edge_agent.contract import ClockQuality, LossCause, run_counter
+from edge_agent.core.eviction import Locks, Span
+from edge_agent.core.status import Backlog, End
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 WRITING, READY, SENT, QUARANTINE = FOLDERS = ("writing", "ready", "sent", "quarantine")
 _MARKER: Final = ".simpang-spool"
+_LOCKS: Final = "locks.json"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_BYTES: Final = 4096
 NOTHING: Final = ("", -1)
@@ -41,7 +44,7 @@ class Note:
     """Which life of the agent uses the directory, and how it ended: None while it has not.
 
     `counter` is the highest that any life had; a life that could not know it has none of its own. Up to `known`, run
-    and sequence, it is no news that the centre knows items of which nothing lies here.
+    and sequence, it is no news that the centre knows items of which nothing lies here. `end` is when it ended.
     """
 
     run: str
@@ -49,16 +52,22 @@ class Note:
     ended: LossCause | None
     counter: int
     known: tuple[str, int] = NOTHING
+    end: End | None = None
 
     @classmethod
-    def now(cls, run: str, counter: int, known: tuple[str, int], ended: LossCause | None) -> Self:
+    def now(cls, run: str, counter: int, known: tuple[str, int], ended: LossCause | None, end: End | None) -> Self:
         """A note of this boot."""
-        return cls(run, _boot_id(), ended, counter, known)
+        return cls(run, _boot_id(), ended, counter, known, end)
+
+    @property
+    def same_boot(self) -> bool:
+        """Whether the host has lived on."""
+        return self.boot == _boot_id()
 
     @property
     def cause(self) -> LossCause:
         """What ended that life: a power cut, unless it noted something else or the host lived on."""
-        return self.ended or (LossCause.AGENT if self.boot == _boot_id() else LossCause.POWER)
+        return self.ended or (LossCause.AGENT if self.same_boot else LossCause.POWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,14 @@ class Place:
                     return False
         return True
 
+    def last_written(self) -> End | None:
+        """When the newest segment that was left open was last written to; None where none was, or nobody can tell."""
+        with suppress(OSError, ValueError):
+            parts = [(part.stat().st_mtime, part.stem) for part in self.path(WRITING, "").glob("*.part")]
+            written_s, label = max(parts)
+            return End(round(written_s * 1000), ClockQuality(label.rpartition("_")[2]))
+        return None
+
     def probe(self) -> None:
         """A file can be written and is durable. What the table of mounts says is not to be trusted."""
         path = self.path(WRITING, "probe.tmp")
@@ -150,9 +167,20 @@ class Place:
 
     def write_note(self, note: Note) -> None:
         """The note survives a power cut."""
-        self.keep("run.json", asdict(note))
+        self._keep("run.json", asdict(note))
 
-    def keep(self, file: str, value: object) -> None:
+    def read_locks(self) -> Locks:
+        """What was kept as locked; nothing where that is lost."""
+        try:
+            return Locks(Span(*span) for span in json.loads((self.directory / _LOCKS).read_text()))
+        except (OSError, ValueError, TypeError):
+            return Locks()
+
+    def keep_locks(self, locks: Locks) -> None:
+        """They survive a power cut."""
+        self._keep(_LOCKS, locks.spans)
+
+    def _keep(self, file: str, value: object) -> None:
         """The file holds the value as JSON, whole or not at all."""
         with disk_trouble(f"cannot write {file}"):
             scratch = self.directory / f"{file}.tmp"
@@ -186,7 +214,16 @@ def read_note(directory: Path) -> Note | None:
         counter = max(run_counter(note["run"]), note.get("counter", 0))
         run, sequence = note.get("known", NOTHING)
         ended = LossCause(note["ended"]) if note["ended"] else None
-        return Note(note["run"], note["boot"], ended, counter, (str(run), int(sequence)))
+        return Note(note["run"], note["boot"], ended, counter, (str(run), int(sequence)), _read_end(note))
+    return None
+
+
+def _read_end(note: dict[str, Any]) -> End | None:
+    """When that life ended; None where an earlier version wrote the note, or it is not what we write."""
+    with suppress(ValueError, KeyError, TypeError):
+        end = note["end"]
+        backlog = Backlog(**{key: int(value) for key, value in end["backlog"].items()}) if end["backlog"] else None
+        return End(int(end["now_ms"]), ClockQuality(end["clock"]), int(end["monotonic_ms"]), backlog)
     return None
 
 

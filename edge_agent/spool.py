@@ -7,7 +7,6 @@ lies; the books on it, `core/stock.py`, are rebuilt by a scan. The rename into `
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -17,12 +16,14 @@ from pathlib import Path
 from threading import Event, Lock, RLock
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from edge_agent.clock import stamp
 from edge_agent.contract import NO_CAMERA, ClockQuality, ItemKind, ItemName, LossCause
 from edge_agent.core.eviction import Locks, Span, WhenFull
 from edge_agent.core.shipping import Order, Want
+from edge_agent.core.status import End
 from edge_agent.core.stock import Stock
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
-from edge_agent.finding import Finding
+from edge_agent.finding import Finding, count_waiting
 from edge_agent.life import Life
 from edge_agent.open_segment import Writing
 from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Place, disk_trouble, write_durably
@@ -32,12 +33,11 @@ if TYPE_CHECKING:
 
     from edge_agent.clock import Clock
     from edge_agent.core.eviction import Excess
-    from edge_agent.core.status import PreviousRun, SpoolStats
+    from edge_agent.core.status import Backlog, PreviousRun, SpoolStats
     from edge_agent.open_segment import OpenSegment
 
 log = logging.getLogger(__name__)
 
-_LOCKS: Final = "locks.json"
 _SCAN_STEP: Final = 10_000
 """So many files are looked at in one go, which takes a moment."""
 _FEW: Final = 1000
@@ -104,6 +104,8 @@ class Spool:
         self._memory = self._open_memory(memory) if memory else None
         self.run = ""
         """The name of this life."""
+        self.newest_sequence: int | None = None
+        """That of the newest item of this life."""
         self.previous: PreviousRun | None = None
         """How the life before this one ended; None when this is the first."""
         self.last: tuple[str, int] | None = None
@@ -294,6 +296,14 @@ class Spool:
         with self._lock:
             return self._stock.stats(free_bytes)
 
+    def waiting(self) -> Backlog | None:
+        """What has no receipt; None while the disk is still looked through, and it is not few enough to be counted."""
+        disk = self._disk
+        if disk and not self.scanned:
+            return count_waiting(disk, _FEW)
+        with self._lock:
+            return self._stock.line.backlog
+
     def make_room(self) -> list[ItemName]:
         """Quota and reserve are kept, as far as the operator's choice allows; what was lost unsent since last asked.
 
@@ -330,7 +340,8 @@ class Spool:
     def end(self, cause: LossCause) -> None:
         """The life has ended in good order, because of `cause`; the next one will know."""
         if self._life:
-            self._life.end(cause)
+            at = stamp(self._clock)
+            self._life.end(cause, End(at.now_ms, at.quality, at.monotonic_ms, self.waiting()))
             for place in filter(None, (self._memory, self._disk)):
                 self._life.claim(place)
 
@@ -364,6 +375,8 @@ class Spool:
         place.commit(path, name)
         with self._lock:
             self._stock.join(name, size_bytes, self._clock.monotonic_ms(), shelved=place is self._memory)
+            if name.run == self.run:
+                self.newest_sequence = max(name.sequence, self.newest_sequence or 0)
         self.arrived.set()
 
     def keep(self, name: ItemName, data: bytes) -> None:
@@ -530,7 +543,7 @@ class Spool:
             self._marker = disk.marker
             self._scanning, self.scanned = self._scan(disk), False
             if self._stock.locks is None:
-                self._stock.lock(_read_locks(disk))
+                self._stock.lock(disk.read_locks())
             else:
                 self._locks_are_news = True
         try:
@@ -599,7 +612,7 @@ class Spool:
         locks = self._stock.locks
         if locks and self._locks_are_news and disk and not self.trouble:
             self._locks_are_news = False
-            disk.keep(_LOCKS, locks.spans)
+            disk.keep_locks(locks)
 
     def _keep_note(self) -> None:
         if self._life and self._memory:
@@ -623,10 +636,3 @@ class Spool:
             newest = self._stock.newest_earlier
             if newest and self._life:
                 self.last = self.last or max(newest, self._life.known_before)
-
-
-def _read_locks(disk: Place) -> Locks:
-    try:
-        return Locks(Span(*span) for span in json.loads((disk.directory / _LOCKS).read_text()))
-    except (OSError, ValueError, TypeError):
-        return Locks()

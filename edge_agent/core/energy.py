@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 _READINGS: Final = 4
 """So many readings in a row must ask for the stop: a dip under load is not the end."""
-_MARGIN_PERCENT: Final = 5
-"""So much above the mark a start on battery is worth it, so that the agent does not start only to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +43,3 @@ def count(before: int, supply: Supply, reading: PowerReading, rule: StopRule) ->
 def must_stop(readings: int) -> bool:
     """Whether so many readings in a row are enough."""
     return readings >= _READINGS
-
-
-def may_start(reading: PowerReading, rule: StopRule) -> bool:
-    """Whether there is power for a life that is worth starting; not knowing is no reason to wait."""
-    return reading.mains is not False or not rule.reached(reading, _MARGIN_PERCENT)

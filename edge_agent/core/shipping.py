@@ -1,4 +1,4 @@
-"""Which item goes to the centre next: what is fresh before the backlog, and in it what is wanted before the rest."""
+"""Which item goes to the centre next: fresh events, fresh footage, then the backlog, what is wanted of it first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_agent.contract import ItemKind, ItemName
 from edge_agent.core.index import Index
+from edge_agent.core.status import Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,6 +62,7 @@ class Line:
     def __init__(self, order: Order = Order.OLDEST) -> None:
         self._order = order
         self._backlog = Index()
+        self._events: OrderedDict[ItemName, _Waiting] = OrderedDict()
         self._fresh: OrderedDict[ItemName, _Waiting] = OrderedDict()
         self._taken: set[ItemName] = set()
         self._wants: Sequence[Want] = ()
@@ -68,19 +70,26 @@ class Line:
         self.bytes = 0
         self.duration_ms = 0
 
+    @property
+    def backlog(self) -> Backlog:
+        """All that waits, fresh or not."""
+        return Backlog(len(self), self.bytes, self.duration_ms)
+
     def __len__(self) -> int:
-        return len(self._backlog) + len(self._fresh)
+        return len(self._backlog) + len(self._events) + len(self._fresh)
 
     def __contains__(self, name: ItemName) -> bool:
-        return name in self._fresh or name in self._backlog
+        return name in self._events or name in self._fresh or name in self._backlog
 
     def items(self) -> Iterator[tuple[ItemName, int]]:
         """Each item with its size in bytes, oldest first."""
-        return chain(self._backlog.items(), ((name, waiting.size_bytes) for name, waiting in self._fresh.items()))
+        fresh = chain(self._events.items(), self._fresh.items())
+        return chain(self._backlog.items(), ((name, waiting.size_bytes) for name, waiting in fresh))
 
     def candidates(self, stays: Callable[[ItemName], bool]) -> Iterator[tuple[ItemName, int]]:
         """Those that do not stay, oldest first, for a caller who makes them leave."""
-        fresh = ((name, waiting.size_bytes) for name, waiting in self._fresh.items() if not stays(name))
+        waiting = chain(self._events.items(), self._fresh.items())
+        fresh = ((name, each.size_bytes) for name, each in waiting if not stays(name))
         return chain(self._backlog.candidates(stays), fresh)
 
     def reconsider(self) -> None:
@@ -90,6 +99,7 @@ class Line:
     def forget(self) -> None:
         """Nothing waits any more."""
         self._backlog = Index()
+        self._events.clear()
         self._fresh.clear()
         self._wanted.clear()
         self.bytes = self.duration_ms = 0
@@ -97,7 +107,7 @@ class Line:
     def join(self, name: ItemName, size_bytes: int, now_ms: int) -> None:
         """A fresh item waits from now on."""
         self._count(name, size_bytes, 1)
-        self._fresh[name] = _Waiting(size_bytes, now_ms)
+        self._lane(name)[name] = _Waiting(size_bytes, now_ms)
 
     def join_backlog(self, name: ItemName, size_bytes: int) -> None:
         """An item of an earlier life waits from now on."""
@@ -108,7 +118,7 @@ class Line:
         """The item waits no longer; its size in bytes, None when it did not wait."""
         self._taken.discard(name)
         self._wanted.pop(name, None)
-        waiting = self._fresh.pop(name, None)
+        waiting = self._lane(name).pop(name, None)
         size_bytes = waiting.size_bytes if waiting else self._backlog.pop(name)
         if size_bytes is not None:
             self._count(name, size_bytes, -1)
@@ -117,12 +127,12 @@ class Line:
     def next(self, now_ms: int) -> ItemName | None:
         """Whose turn it is, taken or not."""
         self._age(now_ms)
-        return next(chain(self._fresh, self._late()), None)
+        return next(chain(self._events, self._fresh, self._late()), None)
 
     def take_fresh(self, now_ms: int) -> ItemName | None:
         """The fresh item whose turn it is, taken."""
         self._age(now_ms)
-        return self._take(self._fresh)
+        return self._take(chain(self._events, self._fresh))
 
     def take_late(self, now_ms: int) -> ItemName | None:
         """The item of the backlog whose turn it is, taken."""
@@ -153,13 +163,18 @@ class Line:
         """Where the oldest waiting item starts, Unix milliseconds."""
         return min((name.start_ms for name, _ in islice(self.items(), _LOOK)), default=None)
 
+    def _lane(self, name: ItemName) -> OrderedDict[ItemName, _Waiting]:
+        """Events do not wait for footage: they are small, and one of them may be the last word of the site."""
+        return self._events if name.kind is ItemKind.EVENT else self._fresh
+
     def _age(self, now_ms: int) -> None:
         """What waited too long is fresh no more, unless it is on its way."""
-        while self._fresh:
-            name, waiting = next(iter(self._fresh.items()))
-            if now_ms - waiting.since_ms < FRESH_MS or name in self._taken:
-                return
-            self._wait_late(name, self._fresh.pop(name).size_bytes)
+        for lane in (self._events, self._fresh):
+            while lane:
+                name, waiting = next(iter(lane.items()))
+                if now_ms - waiting.since_ms < FRESH_MS or name in self._taken:
+                    break
+                self._wait_late(name, lane.pop(name).size_bytes)
 
     def _wait_late(self, name: ItemName, size_bytes: int) -> None:
         self._backlog[name] = size_bytes

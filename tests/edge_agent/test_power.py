@@ -168,14 +168,6 @@ def test_where_nothing_is_measured_the_word_of_the_source_asks_for_the_stop() ->
     assert not rule.reached(PowerReading(mains=False))
 
 
-def test_what_was_stopped_for_power_does_not_start_for_a_moment() -> None:
-    rule = energy.StopRule(10, 0)
-    assert not energy.may_start(replace(ON_BATTERY, charge_percent=12), rule)
-    assert energy.may_start(replace(ON_BATTERY, charge_percent=16), rule)
-    assert energy.may_start(replace(ON_MAINS, charge_percent=0), rule)
-    assert energy.may_start(NOTHING, rule)
-
-
 # --- the job ---
 
 
