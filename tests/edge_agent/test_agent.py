@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.contract import Event, EventType, ItemKind, ItemName, LossCause, Telemetry
+from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, Telemetry, instant
 from tests.rig.link import free_port
 from tests.rig.mosquitto import Listener, Mosquitto
 from tests.rig.parts import require_root
@@ -62,6 +62,9 @@ class Box:
         ready = self.spool / "ready"
         names = sorted(ItemName.parse(path.name) for path in ready.iterdir()) if ready.is_dir() else []
         return [name for name in names if name.kind is kind]
+
+    def waiting(self) -> int:
+        return len(list((self.spool / "ready").iterdir()))
 
     def events(self) -> list[Event]:
         ready = self.spool / "ready"
@@ -156,9 +159,11 @@ def test_a_frozen_agent_is_offline_by_its_will_and_back_when_it_thaws(mosquitto:
 def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the_life(
     mosquitto: Mosquitto, box: Box
 ) -> None:
-    """And while the battery stays empty, the next life waits for mains."""
+    """The last gasp comes after the footage is stored, and says what there is; the next life says first how long it
+    slept and what waits, and records once there is charge for one more ordered stop.
+    """
     box.change("low_percent = 20", "low_percent = 50\nstop_percent = 40")
-    box.change("capacity_s = 3600", "capacity_s = 20\nrecharge_s = 3600")
+    box.change("capacity_s = 3600", "capacity_s = 20\nrecharge_s = 60")
     with Listener(mosquitto.port) as listener:
         box.program.start()
         listener.until(f"{TOPIC}/power", '"supply":"mains"', seconds=10)
@@ -170,24 +175,51 @@ def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the
         assert box.program.wait(20) == 0
         listener.until(f"{TOPIC}/presence", "asleep", "battery at ")
         stopping = json.loads(listener.until(f"{TOPIC}/event", EventType.AGENT_STOPPING))
-        assert stopping["data"]["cause"] == "power"
+        gasp = EventData.model_validate(stopping["data"])
+        assert (gasp.cause, gasp.charge_percent is not None, gasp.runtime_s is not None) == ("power", True, True)
+        segments = box.items(ItemKind.SEGMENT)
+        assert not list((box.spool / "writing").iterdir())
+        (kept,) = (event for event in box.events() if event.type is EventType.AGENT_STOPPING)
+        assert kept.data == gasp
+        last = max(segments)
+        assert gasp.newest_sequence is not None
+        assert gasp.newest_sequence >= last.sequence, "no footage comes after the last gasp"
+        assert gasp.recorded_until == instant(last.end_ms)
+        assert (gasp.backlog_items, gasp.backlog_bytes is not None) == (box.waiting() - 2, True), (
+            "itself and the report"
+        )
+        said = len(listener.said)
 
-        events = len(box.events())
         box.program.start()
-        box.program.until(lambda: "waiting for mains" in box.program.output(), 10, "the agent waits")
-        assert len(box.events()) == events
+        listener.until(f"{TOPIC}/presence", "online", "no cameras", f"; {box.waiting()} items wait; ", seconds=10)
+        listener.until(f"{TOPIC}/camera/north", '"recording":false', "one more ordered stop", seconds=10)
+        listener.until(f"{TOPIC}/power", '"supply":"low"', seconds=10)
+        started = json.loads(next(body for topic, body in listener.said[said:] if topic == f"{TOPIC}/event"))
+        breath = EventData.model_validate(started["data"])
+        assert (started["type"], breath.cause, breath.previous_run) == (EventType.AGENT_STARTED, "power", gasp.run)
+        assert breath.slept_s is not None
+        assert 0 < breath.slept_s < 60
+        assert breath.backlog_items == gasp.backlog_items + 2
+        assert box.items(ItemKind.SEGMENT) == segments, "it starts light"
         box.mains(True)
-        listener.until(f"{TOPIC}/presence", "online", seconds=15)
+        listener.until(f"{TOPIC}/camera/north", '"recording":true', seconds=20)
+        listener.until(f"{TOPIC}/presence", "online", "recording begins")
         assert box.program.stop() == 0
     assert [event.data.cause for event in box.starts()] == [None, LossCause.POWER]
 
 
-def test_an_agent_that_waits_for_power_stops_when_told(box: Box) -> None:
+@pytest.mark.parametrize(("charge", "cause"), [("3", LossCause.POWER), ("60", LossCause.STOPPED)])
+def test_who_stops_it_on_a_low_battery_and_owns_the_shutdown_stops_it_for_power(
+    box: Box, charge: str, cause: LossCause
+) -> None:
+    """Also while it waits for charge, and then at once."""
     box.mains(False)
-    (box.folder / "mains.json.charge").write_text("3")
+    (box.folder / "mains.json.charge").write_text(charge)
     box.program.start()
-    box.program.until(lambda: "waiting for mains" in box.program.output(), 10, "the agent waits")
+    box.program.until(lambda: "supply.changed" in box.program.output(), 10, "the agent knows of its battery")
+    assert ("a light start" in box.program.output()) is (cause is LossCause.POWER)
     assert box.program.stop(5) == 0
+    assert box.events()[-1].data.cause is cause
 
 
 def test_the_command_after_a_stop_for_power_is_run(box: Box) -> None:
