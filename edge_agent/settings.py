@@ -163,7 +163,7 @@ class NutSettings(_Section):
     ups: str = Field("ups", pattern=r"^[\w.-]+$", description="Name of the UPS in `ups.conf` of that host")
     username: str = Field("", description="User of `upsd.users` with `upsmon secondary`; empty: reading needs no login")
     password: SecretStr = Field(SecretStr(""), description="Password of that user")
-    timeout_s: float = Field(2, ge=0.2, le=30, description="Longest silence of `upsd`")
+    timeout_s: float = Field(2, ge=0.2, le=4, description="Longest silence of `upsd`")
 
     @field_validator("username", "password")
     @classmethod

@@ -23,6 +23,7 @@ DOCS: Final = Path(__file__).parents[1] / "docs"
 WORDS: Final = (
     contract.PresenceState,
     contract.Supply,
+    contract.SourceState,
     contract.Reach,
     contract.LinkPart,
     contract.PaceLimit,

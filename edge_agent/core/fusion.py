@@ -94,7 +94,7 @@ class Track:
             dead = replace(self, heard_ms=heard_ms, moved_ms=now_ms, frozen=False, usable=NOTHING)
             return dead._judged(SourceState.DEAD, heard.trouble or "it gives nothing", now_ms)
         if heard.at_ms is None:
-            return self
+            return replace(self, usable=NOTHING)
         reading, bad = sane(heard.reading)
         moved = reading != self.said or mains is True or (mains is None and not self.frozen)
         moved_ms = now_ms if moved else self.moved_ms
@@ -130,7 +130,10 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """What all sources together say. `measured_ms` is when the charge was measured, or the voltage if there is none."""
+    """What all sources together say.
+
+    `measured_ms` is when the charge was measured; without one the voltage, without that the word that it is low.
+    """
 
     tracks: Mapping[str, Track] = field(default_factory=dict)
     reading: PowerReading = NOTHING
@@ -149,7 +152,8 @@ class Fusion:
             tracks = {source: before[source].see(said[source], now_ms, mains=mains) for source in said}
         charge_of, charge = _first(tracks, _BATTERY, "charge_percent")
         voltage_of, voltage = _first(tracks, _BATTERY, "voltage_v")
-        measured_of = charge_of or voltage_of
+        low_of, low = _first(tracks, _BATTERY, "low")
+        measured_of = charge_of or voltage_of or low_of
         return Fusion(
             tracks,
             PowerReading(
@@ -158,7 +162,7 @@ class Fusion:
                 current_a=_first(tracks, _BATTERY, "current_a")[1],
                 charge_percent=charge,
                 temperature_c=_first(tracks, _BATTERY, "temperature_c")[1],
-                low=_first(tracks, _BATTERY, "low")[1],
+                low=low,
             ),
             tracks[measured_of].heard_ms if measured_of else None,
         )
@@ -171,7 +175,8 @@ class Fusion:
     @property
     def detail(self) -> str:
         """What is wrong with which source; empty when nothing is."""
-        return "; ".join(f"{source}: {track.reason}" for source, track in self.tracks.items() if track.reason)
+        told = "; ".join(f"{source}: {track.reason}" for source, track in self.tracks.items() if track.reason)
+        return told or ("no source says whether mains is there" if self.tracks and self.reading.mains is None else "")
 
 
 def _measures(reading: PowerReading) -> bool:

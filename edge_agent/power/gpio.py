@@ -17,7 +17,7 @@ _PULL: Final = {"none": None, "up": True, "down": False}
 _TROUBLE: Final = (GPIOZeroError, OSError, RuntimeError)
 """gpiozero's own, and what the pin libraries beneath it raise."""
 _FLUTTERS: Final = 20
-"""A line that did not stand still in so many times `bounce_s` says nothing."""
+"""A line that did not stand still at so many looks in a row says nothing."""
 
 
 class GpioSource:
@@ -38,13 +38,13 @@ class GpioSource:
         except _TROUBLE as error:
             raise _not_there(error) from error
         try:
+            self._line: int = self._mains_lost.value
             self._battery = None if settings.mcp3008_channel is None else MCP3008(channel=settings.mcp3008_channel)
         except _TROUBLE as error:
             self._mains_lost.close()
             raise _not_there(error) from error
         self._lost_when = 1 if pull_up is None or settings.active_high is not pull_up else 0
-        self._line: int = self._mains_lost.value
-        self._settled_s: float = self._mains_lost.pin_factory.ticks()
+        self._flutters = 0
 
     def read(self) -> PowerReading:
         """Mains as the line says; volts as the converter says, if there is one."""
@@ -65,14 +65,18 @@ class GpioSource:
             self._battery.close()
 
     def _stood(self) -> int:
-        """The line as it last stood still, between our looks, too: gpiozero notes each edge."""
-        line, bounce_s = self._mains_lost, self._settings.bounce_s
-        value: int = line.value
-        still_s = line.active_time if value else line.inactive_time
-        now_s = line.pin_factory.ticks()
-        if still_s is None or still_s >= bounce_s:
-            self._line, self._settled_s = value, now_s
-        elif line.pin_factory.ticks_diff(now_s, self._settled_s) > _FLUTTERS * bounce_s:
+        """The line as it last stood still, between our looks, too: gpiozero notes each edge.
+
+        Not by its `bounce_time`: lgpio compares two clocks there, and holds nothing (joan2937/lg, issue 19).
+        """
+        value: int = self._mains_lost.value
+        still_s = self._mains_lost.active_time if value else self._mains_lost.inactive_time
+        # Negative where the pin library dates edges by another clock than gpiozero's; then only our looks count.
+        if still_s is None or not 0 <= still_s < self._settings.bounce_s:
+            self._line, self._flutters = value, 0
+            return value
+        self._flutters += 1
+        if self._flutters > _FLUTTERS:
             raise PowerError(
                 f"gpio: the mains line on pin {self._settings.mains_lost_pin} does not stand still",
                 "check its wire and its resistor, or raise bounce_s in [power.gpio]",

@@ -15,7 +15,7 @@ from edge_agent.errors import PowerError
 from edge_agent.power import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from edge_agent.settings import NutSettings
 
@@ -64,22 +64,8 @@ class NutSource:
             raise
 
     def read(self) -> PowerReading:
-        """What the UPS says: OL or OB is mains, LB is low, and its battery."""
-        told = self._run(lambda: self._client.list_vars(self._settings.ups))
-        words = set(told.get("ups.status", "").split())
-        online, on_battery = "OL" in words, "OB" in words
-
-        def value(name: str) -> float | None:
-            return number(told[name]) if name in told else None
-
-        return PowerReading(
-            mains=None if online is on_battery else online,
-            voltage_v=value("battery.voltage"),
-            current_a=value("battery.current"),
-            charge_percent=value("battery.charge"),
-            temperature_c=value("battery.temperature"),
-            low=bool(words & _LOW) if words else None,
-        )
+        """What the UPS says, as its driver measured it last."""
+        return reading(self._run(lambda: self._client.list_vars(self._settings.ups)))
 
     def close(self) -> None:
         """The connection is closed."""
@@ -123,6 +109,24 @@ class NutSource:
             told = _told(error)
             remedy = next((remedy for code, remedy in _REMEDIES.items() if code in told), _NO_UPSD)
             raise PowerError(f"{self._where}: {told}", remedy) from error
+
+
+def reading(told: Mapping[str, str]) -> PowerReading:
+    """What variables of NUT mean: OL or OB is mains, LB or FSD is low, the rest is of the battery."""
+    words = set(told.get("ups.status", "").split())
+    online, on_battery = "OL" in words, "OB" in words
+
+    def value(name: str) -> float | None:
+        return number(told[name]) if name in told else None
+
+    return PowerReading(
+        mains=None if online is on_battery else online,
+        voltage_v=value("battery.voltage"),
+        current_a=value("battery.current"),
+        charge_percent=value("battery.charge"),
+        temperature_c=value("battery.temperature"),
+        low=bool(words & _LOW) if words else None,
+    )
 
 
 def _told(error: Exception) -> str:

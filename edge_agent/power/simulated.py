@@ -30,7 +30,9 @@ class SimulatedSource:
     def read(self) -> PowerReading:
         """Mains as the file says, and the charge that follows from it."""
         try:
-            mains = json.loads(self._state.read_bytes())["mains"] is True
+            mains = json.loads(self._state.read_bytes())["mains"]
+            if not isinstance(mains, bool):
+                raise TypeError("mains is neither true nor false")
         except FileNotFoundError:
             mains = True
         except (OSError, ValueError, LookupError, TypeError) as error:

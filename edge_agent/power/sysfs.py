@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _ABSENT: Final = {errno.ENOENT, errno.ENODATA, errno.EINVAL, errno.EOPNOTSUPP}
 """How drivers say that they do not know a value."""
+_BATTERIES: Final = {"Battery", "UPS"}
+_ONLINE: Final = {"0": False, "1": True, "2": True}
+"""2 is a USB supply whose voltage is negotiated."""
 _MICRO: Final = 1e-6
 _TENTH: Final = 0.1
 
@@ -34,10 +37,10 @@ class SysfsSource:
     def read(self) -> PowerReading:
         """Mains as any charger or adapter is online, None where there is none; and what the battery's driver gives."""
         supplies = self._supplies()
-        online = [_text(path / "online") for path, kind in supplies.items() if kind != "Battery"]
-        told = [text for text in online if text is not None]
-        mains = any(text != "0" for text in told) if told else None
-        battery = self._battery([path for path, kind in supplies.items() if kind == "Battery"])
+        online = [_online(path) for path, kind in supplies.items() if kind not in _BATTERIES]
+        told = [one for one in online if one is not None]
+        mains = any(told) if told else None
+        battery = self._battery([path for path, kind in supplies.items() if kind in _BATTERIES])
         if battery is None:
             if mains is None:
                 raise PowerError(
@@ -94,6 +97,13 @@ def _text(path: Path) -> str | None:
         if error.errno in _ABSENT:
             return None
         raise PowerError(f"sysfs: {path}: {error.strerror}", "check the battery's driver, dmesg may tell") from error
+
+
+def _online(supply: Path) -> bool | None:
+    text = _text(supply / "online")
+    if text is not None and text not in _ONLINE:
+        raise PowerError(f"sysfs: {supply / 'online'}: neither 0 nor 1", "check the driver of that supply")
+    return None if text is None else _ONLINE[text]
 
 
 def _value(path: Path, unit: float) -> float | None:

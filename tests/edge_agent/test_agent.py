@@ -273,7 +273,7 @@ def test_a_bug_in_one_job_is_told_and_ends_the_process(box: Box) -> None:
     sick = (
         "import threading, edge_agent.jobs.guard as guard\n"
         "calls = iter(range(8))\n"
-        "guard.look = lambda *_: (guard.supply.NOTHING, '') if next(calls) >= 0 else None\n"
+        "guard.estimated = lambda reading, _: reading if next(calls) >= 0 else None\n"
         "from edge_agent.__main__ import main; main()"
     )
     crash = Program("edge-agent", [EDGE_AGENT[0], "-c", sick, "run", "--config", box.config], box.folder / "crash.log")

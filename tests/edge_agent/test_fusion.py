@@ -133,6 +133,7 @@ def test_on_mains_and_where_nobody_knows_of_it_standing_still_is_natural() -> No
     alone = Bench(i2c=PowerReading(voltage_v=13.6, charge_percent=100))
     alone.go_on(60 * 60)
     assert alone.fusion.states == ("i2c ok",)
+    assert alone.fusion.detail == "no source says whether mains is there"
 
 
 def test_whole_percents_may_stand_for_long() -> None:

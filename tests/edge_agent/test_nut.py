@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from edge_agent.clock import SystemClock
 from edge_agent.contract import EventData, EventType, Power, Supply
+from edge_agent.core.supply import sane
 from edge_agent.errors import PowerError
 from edge_agent.jobs.guard import Guard
 from edge_agent.power import openers
-from edge_agent.power.nut import NutSource
+from edge_agent.power.nut import NutSource, reading
 from edge_agent.power.panel import Panel
 from edge_agent.settings import NutSettings, PowerSettings
 from tests.rig.link import free_port
@@ -94,13 +98,19 @@ def test_a_discharge_is_followed_to_the_ordered_stop(tmp_path: Path) -> None:
         ("", None, None),
     ],
 )
-def test_the_words_of_nut_are_understood(ups: Upsd, status: str, mains: bool | None, low: bool | None) -> None:
-    ups.tell({"ups.status": status, "battery.charge": "55"})
-    source = opened(ups)
-    until(lambda: source.read().charge_percent == 55, 10, "the driver took it")
-    reading = source.read()
-    assert (reading.mains, reading.low) == (mains, low)
-    source.close()
+def test_the_words_of_nut_are_understood(status: str, mains: bool | None, low: bool | None) -> None:
+    told = reading({"ups.status": status, "battery.charge": "55"})
+    assert (told.mains, told.low, told.charge_percent) == (mains, low, 55)
+
+
+VARIABLES = ("ups.status", "battery.charge", "battery.voltage", "battery.current", "battery.temperature", "battery.x")
+
+
+@given(st.dictionaries(st.sampled_from(VARIABLES), st.text() | st.floats().map(str)))
+def test_whatever_a_driver_writes_gives_numbers_that_can_be_or_none(told: dict[str, str]) -> None:
+    clean, _ = sane(reading(told))
+    for value in (clean.voltage_v, clean.current_a, clean.charge_percent, clean.temperature_c):
+        assert value is None or math.isfinite(value)
 
 
 def test_a_name_that_upsd_does_not_know_says_so(ups: Upsd) -> None:

@@ -264,6 +264,14 @@ def test_what_was_measured_once_counts_once() -> None:
     assert watched.stops
 
 
+def test_a_ups_that_says_nothing_but_low_ends_in_the_stop() -> None:
+    watched = Watched("nut")
+    watched.see(PowerReading(mains=False, low=False), 60)
+    assert not watched.stops
+    assert watched.see(PowerReading(mains=False, low=True), 5).supply is Supply.LOW
+    assert watched.stops
+
+
 def test_a_flapping_mains_is_named() -> None:
     watched = Watched()
     for _ in range(4):

@@ -255,6 +255,14 @@ def test_a_line_that_never_stands_still_says_so(pins: GpioStand) -> None:
     source.close()
 
 
+def test_edges_that_are_dated_by_another_clock_hold_up_nothing(pins: GpioStand) -> None:
+    source = GpioSource(GpioSettings(mains_lost_pin=PIN, bounce_s=2))
+    pins.pins.ticks = lambda: 0.0
+    pins.pins.pin(PIN).drive_high()
+    assert source.read().mains is False
+    source.close()
+
+
 def test_a_pin_that_is_taken_says_so_and_is_taken_over_when_it_is_free(pins: GpioStand) -> None:
     squatter = pins.open()
     clock = FakeClock()
@@ -384,6 +392,12 @@ def test_one_adapter_of_several_is_enough(kernel: SysfsStand) -> None:
     assert kernel.open().read().mains is True
 
 
+def test_an_adapter_that_says_neither_is_no_word_on_mains(kernel: SysfsStand) -> None:
+    kernel.supply("AC", online="n/a")
+    with pytest.raises(PowerError, match="AC/online: neither 0 nor 1"):
+        kernel.open().read()
+
+
 def test_a_host_without_a_battery_still_knows_mains(kernel: SysfsStand) -> None:
     (kernel.folder / "BAT0" / "type").unlink()
     assert kernel.open().read() == PowerReading(mains=True)
@@ -442,7 +456,7 @@ def test_the_simulated_battery_drains_charges_and_survives_a_restart(tmp_path: P
     assert source.read().charge_percent == 100
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[]", '"mains"', "{}"])
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '"mains"', "{}", '{"mains": "off"}'])
 def test_a_garbled_state_file_says_what_to_write(tmp_path: Path, text: str) -> None:
     state = tmp_path / "mains.json"
     state.write_text(text)

@@ -60,7 +60,11 @@ def test_the_least_that_is_needed(tmp_path: Path) -> None:
 def test_the_environment_overrules_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMPANG_CENTRE__TOKEN", "another-token")
     monkeypatch.setenv("SIMPANG_BROKER__PORT", "8883")
-    settings = loaded(tmp_path, GOOD)
+    monkeypatch.setenv("SIMPANG_POWER__NUT__PASSWORD", "not-in-the-file")
+    settings = loaded(tmp_path, f'{GOOD}[power.nut]\nups = "cabinet"\n')
+    assert settings.power.nut is not None
+    assert settings.power.nut.password.get_secret_value() == "not-in-the-file"
+    assert settings.power.nut.ups == "cabinet"
     assert settings.centre.token.get_secret_value() == "another-token"
     assert settings.broker.port == 8883
     assert settings.broker.host == "centre"
@@ -88,6 +92,7 @@ def test_the_environment_overrules_the_file(tmp_path: Path, monkeypatch: pytest.
         ("[spool]", '[power]\nsource = "gpio"\n[spool]', r"power\.source: no such key"),
         ("[spool]", "[power.gpio]\n[spool]", r"power\.gpio\.mains_lost_pin: missing \(Line"),
         ("[spool]", '[power.nut]\nups = "a b"\n[spool]', r"power\.nut\.ups: not of the allowed form"),
+        ("[spool]", '[power.nut]\nusername = "josé"\n[spool]', r"power\.nut\.username: not printable ASCII"),
         ("[spool]", '[power.i2c]\nchip = "max1"\n[spool]', r"power\.i2c\.chip: .*'max17040'"),
         ("[spool]", '[power.i2c]\nchip = "ina219"\nshunt_ohms = 0\n[spool]', r"power\.i2c\.shunt_ohms: not a resist"),
         ("[spool]", "[power]\nlow_percent = 5\n[spool]", r"power: low_percent is below stop_percent"),

@@ -207,12 +207,14 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     return both
 
 
-def to_toml(table: Mapping[str, Any]) -> str:
+def to_toml(table: Mapping[str, Any], head: str = "") -> str:
     """The table as TOML: values, then sections, then lists of sections. JSON's scalars and lists are TOML's."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not _sections(value)]
     for key, value in table.items():
         for section in _sections(value):
-            lines += ["", f"[[{key}]]" if isinstance(value, list) else f"[{key}]", to_toml(section).rstrip()]
+            name = f"{head}{key}"
+            lines += ["", f"[[{name}]]" if isinstance(value, list) else f"[{name}]"]
+            lines += [to_toml(section, f"{name}.").rstrip()]
     return "\n".join(lines) + "\n"
 
 

@@ -239,6 +239,7 @@ def test_toml_of_tables_in_tables() -> None:
     """Values come before sections; lists of sections are sections."""
     table = {"a": 1, "b": {"c": "x", "d": [1, 2]}, "e": True, "f": [{"g": 1.5}, {"g": 2.5}]}
     assert to_toml(table) == 'a = 1\ne = true\n\n[b]\nc = "x"\nd = [1, 2]\n\n[[f]]\ng = 1.5\n\n[[f]]\ng = 2.5\n'
+    assert to_toml({"h": {"i": {"j": 1}}}) == "\n[h]\n\n[h.i]\nj = 1\n"
 
 
 def test_a_clock_is_moved_under_a_running_process(tmp_path: Path) -> None:
