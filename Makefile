@@ -20,7 +20,7 @@ demo: web ## show the whole product working; DEMO_SECONDS=90 for a short story t
 test: install web ## lint, types, import rules and all tests, against real parts
 	@scripts/parts
 	@$(MAKE) --no-print-directory lint types
-	@$(PYTHON_IN_VENV) -m pytest
+	@$(PYTHON_IN_VENV) -m pytest --numprocesses 2 --dist loadfile
 
 test-provision: install web ## the playbook on hosts that boot here, as root; SUITE=trixie for Debian 13
 	@scripts/apt-install debootstrap systemd-container openssh-client iproute2 || true

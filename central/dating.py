@@ -13,9 +13,6 @@ from central.core.dating import STEP_MS, Adrift, Bounds, Loose, Sure, bounds, pr
 from central.schema import PLACED, UNDATED, adrift, events, items, runs, samples
 from edge_agent.contract import ClockQuality, EventType, run_counter
 
-_LOCK: Final = 7_467_727
-"""Any number; on PostgreSQL, who learns of a clock and who brings rows to date take turns."""
-
 _TIMES: Final = ((items, items.c.start_ms), (events, events.c.time_ms), (samples, samples.c.at_ms))
 
 _LOOK: Final = 1000
@@ -72,14 +69,13 @@ def bring_to_date(
 ) -> None:
     """The rows of the runs of which there is news, of all that share their boot, and of the undated runs are dated.
 
-    As far as their clock is known. The others wait for it, and lie as long between what is `sure`.
+    As far as their clock is known. The others wait for it, and lie as long between what is `sure`. Nobody else may
+    file rows meanwhile, or this transaction and that would not know of each other's.
     """
     new, waiting = {(clock.site, clock.run) for clock in news}, set(undated)
     sites = _tightened(connection, sure)
     if not new and not waiting and not sites:
         return
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     proven: set[tuple[str, str]] = set()
     for site, run in sorted(new | waiting):
         mates = _mates(connection, site, run)

@@ -39,7 +39,8 @@ from central.telemetry import Point, SampleRow
 from edge_agent.contract import ClockQuality, Event, EventType, LossCause, Range
 
 _MIGRATION_LOCK: Final = 7_467_726
-"""Any number; all centres on one PostgreSQL take the same advisory lock while they make tables."""
+_FILING_LOCK: Final = 7_467_727
+"""Any numbers; on one PostgreSQL those who make tables take turns, and those who file rows that date each other."""
 _LONGEST_SEGMENT_MS: Final = 3_600_000
 """A segment that starts earlier than this before an interval does not reach into it."""
 
@@ -228,9 +229,7 @@ class Store:
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        with self._write() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        with self._in_turn(_MIGRATION_LOCK) as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -250,6 +249,14 @@ class Store:
 
     def _write(self) -> Any:
         return self._connection(write=True)
+
+    @contextmanager
+    def _in_turn(self, lock: int) -> Iterator[sa.Connection]:
+        """As `_write`, one transaction after the other. On SQLite all that write are."""
+        with self._write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+            yield connection
 
     # --- sites ---
 
@@ -301,7 +308,7 @@ class Store:
         if not rows:
             return []
         first = {(row.site, row.run, row.sequence): row for row in reversed(rows)}
-        with self._write() as connection:
+        with self._in_turn(_FILING_LOCK) as connection:
             statement = self._insert(items)
             found_again = {column: statement.excluded[column] for column in ("object", "offset", "length", "stored_ms")}
             statement = statement.on_conflict_do_update(
@@ -438,7 +445,7 @@ class Store:
 
     def add_events(self, rows: Sequence[EventRow]) -> None:
         """Add those events that are new."""
-        with self._write() as connection:
+        with self._in_turn(_FILING_LOCK) as connection:
             self._add_events(connection, rows)
             self._bring_to_date(connection, rows, [])
 

@@ -8,8 +8,8 @@ The threads, and why each is one:
     compare         likewise an answer of the centre, and uploads do not wait for it
     bus             all of MQTT: connecting blocks, and nobody may wait for the broker
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
-    probe           the network port, twice a second, whatever `look` is stuck in
-    guard           the battery, twice a second, whatever the disk does
+    probe           the network port, once a second, whatever `look` is stuck in
+    guard           the battery, once or twice a second, whatever the disk does
     power SOURCE    one per source of power readings: a bus that hangs delays no other, and restarts nothing
     keep            room on the disk: deleting may block
     report          state messages, at once at news
@@ -186,7 +186,10 @@ class Agent:
                 compare.ask()
                 crew.hurry("compare")
 
-        bus = Bus(door, spool.run, clock, heed)
+        def rival(detail: str) -> None:
+            announce(EventType.SITE_DOUBLED, EventData(run=spool.run, detail=detail))
+
+        bus = Bus(door, spool.run, clock, heed, rival)
         announce = Journal(settings.site, spool, bus, clock).announce
         previous, now = spool.previous, stamp(clock)
         rule = StopRule(settings.power.stop_percent, settings.power.stop_voltage_v)
@@ -195,6 +198,7 @@ class Agent:
         breath = first_breath(
             spool.run, previous, spool.waiting(), End(now.now_ms, now.quality, now.monotonic_ms), waking.why
         )
+        self._is_light = waking.is_light
         announce(EventType.AGENT_STARTED, breath)
         bus.greet(greeting(breath), again=waking.why)
         if trouble := self._last_good.trouble:
@@ -245,6 +249,7 @@ class Agent:
         keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         crew.hire("keep", keep)
         crew.hire("guard", Guard(power, settings.power, self._shower("power"), announce, flat, spool.run, clock))
+        power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
         crew.hire("report", report)
@@ -282,8 +287,7 @@ class Agent:
 
     def _has_charge(self, waking: Waking, power: Panel, bus: Bus) -> bool:
         """Whether there is charge for more than a light start, once there is; false when told to stop before."""
-        self._is_light = waking.is_light
-        if waking.is_light:
+        if self._is_light:
             log.warning("a light start: %s", waking.why)
             since_ms = self._clock.now_ms()
             for camera in self._settings.cameras:

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from edge_agent.contract import EVENT, PRESENCE, WISH, Presence, PresenceState, Reach, Wish, instant
 from edge_agent.core.backoff import delay_s, is_told
+from edge_agent.core.rivals import Rivals
 from edge_agent.errors import LinkError, Refused, Unreachable
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVENTS: Final = 200
-_WISHES: Final = 20
+_HEARD: Final = 20
 _TURN_S: Final = 3.0
 """News come at once; so often it looks whether it is time for a word to keep the connection alive."""
 _HANDSHAKE_S: Final = 3.0
@@ -54,6 +55,8 @@ VERSIONS: Final = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 _AHEAD_MS: Final = 60_000
 """Clocks that differ by less are both right enough."""
 _BAD_VERSION: Final = 0x84
+_RIVAL: Final = "another box connects as this site; switch it off, or enrol one of them anew"
+_TAKEN_OVER: Final = 0x8E
 _BAD_CREDENTIALS: Final = frozenset({0x86, 0x87, 0x8A})
 
 
@@ -83,17 +86,21 @@ class _Ledger:
     def __init__(self) -> None:
         self.answer: ReasonCode | None = None
         self.unacknowledged = self.denied = 0
-        self.heard: deque[bytes] = deque(maxlen=_WISHES)
+        self.is_taken_over = False
+        self.heard: deque[tuple[str, bytes]] = deque(maxlen=_HEARD)
 
     def on_connect(self, _client: object, _data: object, _flags: object, answer: ReasonCode, _more: object) -> None:
         self.answer = answer
+
+    def on_disconnect(self, _client: object, _data: object, _flags: object, why: ReasonCode, _more: object) -> None:
+        self.is_taken_over = why.value == _TAKEN_OVER
 
     def on_publish(self, _client: object, _data: object, _mid: object, answer: ReasonCode, _more: object) -> None:
         self.unacknowledged -= 1
         self.denied += answer.is_failure
 
     def on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
-        self.heard.append(bytes(message.payload))
+        self.heard.append((message.topic, bytes(message.payload)))
 
 
 class Session:
@@ -106,6 +113,7 @@ class Session:
         self._client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=version, reconnect_on_failure=False)
         self._client.username_pw_set(door.site, door.token)
         self._client.on_connect = self.ledger.on_connect
+        self._client.on_disconnect = self.ledger.on_disconnect
         self._client.on_publish = self.ledger.on_publish
         self._client.on_message = self.ledger.on_message
         if will is not None:
@@ -184,11 +192,19 @@ def connect(
 class Bus:
     """The agent's word at the broker: presence with its will, the retained groups, and events.
 
-    `on_wish` is called in the bus's own thread with each wish of the centre that is news, and must not hold it up.
+    Called in the bus's own thread, which they must not hold up: `on_wish` with each wish of the centre that is news,
+    `on_rival` with what is wrong when it turns out that another box connects as this site.
+
+    Two boxes of one name take the connection from each other. Some brokers give that as the reason when they hang up
+    (MQTT 5). With all, whoever returns finds the other's word where it left its own.
     """
 
-    def __init__(self, door: Door, run: str, clock: Clock, on_wish: Callable[[Wish], None]) -> None:
-        self._door, self._run, self._clock, self._on_wish = door, run, clock, on_wish
+    def __init__(
+        self, door: Door, run: str, clock: Clock, on_wish: Callable[[Wish], None], on_rival: Callable[[str], None]
+    ) -> None:
+        self._door, self._run, self._clock, self._on_wish, self._on_rival = door, run, clock, on_wish, on_rival
+        self._rivals, self._since_ms = Rivals(), 0
+        self._is_met = True  # whose word is there at first was before us
         self._wish: Wish | None = None
         self._bad_wishes = 0
         self._base = f"{door.settings.prefix}/{door.site}/"
@@ -239,15 +255,20 @@ class Bus:
         if self._session is None:
             return self._connect()
         self._hand_over(self._session)
+        self._judge(self._rivals.while_held(self._clock.monotonic_ms() - self._since_ms))
         if self._session.turn(_TURN_S, self._wake):
             self._mention_denials(self._session)
             while self._session.ledger.heard:
-                self._take_wish(self._session.ledger.heard.popleft())
+                topic, body = self._session.ledger.heard.popleft()
+                self._take_wish(body) if topic.endswith(WISH.group) else self._take_presence(body)
             return 0
-        self._session = None
-        self._failures = 1
-        log.warning("%s: connection lost", self._door.where)
-        return delay_s(1, random.random())  # noqa: S311 - spreads load, guards nothing
+        self._is_met = self._session.ledger.is_taken_over
+        self._session, self._failures = None, 1
+        if self._is_met:
+            self._judge(self._rivals.meet())
+        if not self._rivals.are_sure:
+            log.warning("%s: connection lost", self._door.where)
+        return self._rivals.wait_s(random.random())  # noqa: S311 - spreads load, guards nothing
 
     def _connect(self) -> float:
         # The same client id in every life: the broker then ends a half-open session at once, and says its will before
@@ -264,28 +285,29 @@ class Bus:
             return delay_s(self._failures, random.random(), first_s=first_s, most_s=most_s)  # noqa: S311
         log.info("%s: connected, %s, after %d failures", self._door.where, version.name, self._failures)
         self._failures, self._told, self._versions = 0, "", (version,)
+        self._since_ms = self._clock.monotonic_ms()
         self._session.listen(self._base + WISH.group)
-        if not self._greetings:
-            self._greetings.append(self._again)
-        self._tell_presence(self._session)
+        self._session.listen(self._base + PRESENCE.group)
+        self._be_there(self._session)
         self._fresh = dict(self._states)
         return 0
+
+    def _be_there(self, session: Session) -> None:
+        words = self._greetings.popleft() if self._greetings else self._again
+        word = self._presence(PresenceState.ONLINE, _RIVAL if self._rivals.are_sure else words)
+        session.publish(self._base + PRESENCE.group, word, retain=True)
 
     def _hand_over(self, session: Session) -> None:
         with suppress(BlockingIOError):
             while self._wake.recv(1024):
                 pass
-        self._tell_presence(session)
+        if self._greetings:
+            self._be_there(session)
         while self._fresh:
             group, body = self._fresh.popitem()
             session.publish(self._base + group, body, retain=True)
         while self._events:
             session.publish(self._base + EVENT.group, self._events.popleft(), retain=False)
-
-    def _tell_presence(self, session: Session) -> None:
-        while self._greetings:
-            body = self._presence(PresenceState.ONLINE, self._greetings.popleft())
-            session.publish(self._base + PRESENCE.group, body, retain=True)
 
     def _mention_denials(self, session: Session) -> None:
         if session.ledger.denied and self._told != "denied":
@@ -307,6 +329,25 @@ class Bus:
         if known is None or (wish != known and (wish.at >= known.at or known.at > latest)):
             self._wish = wish
             self._on_wish(wish)
+
+    def _take_presence(self, body: bytes) -> None:
+        with suppress(ValidationError):
+            if Presence.model_validate_json(body).run != self._run and not self._is_met:
+                self._is_met = True
+                self._judge(self._rivals.meet())
+
+    def _judge(self, rivals: Rivals) -> None:
+        before, self._rivals = self._rivals, rivals
+        if rivals.are_sure and rivals != before and is_told(rivals.met - 1):
+            log.error("%s: %s (seen %d times)", self._door.where, _RIVAL, rivals.met)
+        elif before.are_sure and not rivals.are_sure:
+            log.info("%s: no other box connects as this site any more", self._door.where)
+        if before.are_sure is rivals.are_sure:
+            return
+        if rivals.are_sure:
+            self._on_rival(_RIVAL)
+        if self._session:
+            self._be_there(self._session)
 
     def _presence(self, state: PresenceState, reason: str) -> bytes:
         return Presence(state=state, run=self._run, reason=reason, at=instant(self._clock.now_ms())).to_json()

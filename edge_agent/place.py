@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import uuid
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 WRITING, READY, SENT, QUARANTINE = FOLDERS = ("writing", "ready", "sent", "quarantine")
 _MARKER: Final = ".simpang-spool"
@@ -143,6 +146,16 @@ class Place:
             write_durably(path, bytes(_PROBE_BYTES))
             path.unlink()
 
+    def unreadable(self) -> str:
+        """Why nothing can be read from the disk itself, whatever the kernel remembers; empty when something can."""
+        try:
+            with (self.directory / _MARKER).open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                file.read()
+        except OSError as error:
+            return f"the disk of {self.directory} cannot be read: {error.strerror}"
+        return ""
+
     def room(self) -> Room:
         """What is left for us."""
         with disk_trouble(f"the spool directory {self.directory} cannot be used"):
@@ -205,6 +218,19 @@ class Place:
         write_durably(self.directory / _MARKER, marker.encode())
         sync_directory(self.directory)
         return marker
+
+
+def open_memory(directory: Path) -> Place | None:
+    """A place in memory, for nobody else; None when it cannot be had."""
+    try:
+        with disk_trouble(f"{directory} cannot be used"):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            if directory.lstat().st_uid != os.geteuid():
+                raise SpoolError(f"{directory} is not ours", "remove it")
+        return Place(directory)
+    except SpoolError as error:
+        log.warning("there is no memory to fall back on: %s", error)
+        return None
 
 
 def read_note(directory: Path) -> Note | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -26,7 +25,7 @@ from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.finding import Finding, count_waiting
 from edge_agent.life import Life
 from edge_agent.open_segment import Writing
-from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Place, disk_trouble, write_durably
+from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Place, disk_trouble, open_memory, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -93,7 +92,7 @@ class Spool:
         """Whether all that lies here is known; `tend` goes on until it is."""
         self.trouble = ""
         """Why the disk cannot be used; empty while it can."""
-        self._short = ""
+        self._short = self._unreadable = ""
         self.arrived = Event()
         """Set on each commit; whoever ships waits for it and clears it."""
         self.late = Event()
@@ -101,7 +100,7 @@ class Spool:
 
         self._disk: Place | None = None
         self._marker = ""
-        self._memory = self._open_memory(memory) if memory else None
+        self._memory = open_memory(memory) if memory else None
         self.run = ""
         """The name of this life."""
         self.newest_sequence: int | None = None
@@ -184,6 +183,12 @@ class Spool:
         """Whose turn it is may take it again."""
         with self._lock:
             self._stock.line.release(name)
+
+    def put_off(self, name: ItemName) -> bool:
+        """What could not be read has its turn later; false when it never can, though the disk can be read."""
+        self._unreadable = self._why_unreadable()
+        with self._lock:
+            return self._stock.line.put_off(name, self._clock.monotonic_ms(), is_at_fault=not self._unreadable)
 
     def waits(self, name: ItemName) -> bool:
         """Whether the item is still without a receipt, and here."""
@@ -335,7 +340,8 @@ class Spool:
                 step()
             except SpoolError as error:
                 self._fail(error)
-        return self.trouble or self._short
+        self._unreadable = self._unreadable and self._why_unreadable()
+        return self.trouble or self._unreadable or self._short
 
     def end(self, cause: LossCause) -> None:
         """The life has ended in good order, because of `cause`; the next one will know."""
@@ -433,6 +439,9 @@ class Spool:
             return False
         return True
 
+    def _why_unreadable(self) -> str:
+        return self._disk.unreadable() if self._disk else self.trouble
+
     def _shelf(self, name: ItemName) -> Path | None:
         """Where the item lies in memory; None when it does not."""
         return self._memory.path(READY, name) if self._memory and self._stock.is_shelved(name) else None
@@ -509,17 +518,6 @@ class Spool:
                 memory.path(READY, name).unlink(missing_ok=True)
 
     # --- the disk comes and goes ---
-
-    def _open_memory(self, directory: Path) -> Place | None:
-        try:
-            with disk_trouble(f"{directory} cannot be used"):
-                directory.mkdir(mode=0o700, exist_ok=True)
-                if directory.lstat().st_uid != os.geteuid():
-                    raise SpoolError(f"{directory} is not ours", "remove it")
-            return Place(directory)
-        except SpoolError as error:
-            log.warning("there is no memory to fall back on: %s", error)
-            return None
 
     def _live(self, disk: Place | None) -> Life:
         """This life, which begins with whatever place there is first."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import stat
 import sys
 import termios
 from collections import defaultdict
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import psutil
 from av.error import FFmpegError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 """Host and port."""
+_INTERNET: Final = frozenset({socket.AF_INET, socket.AF_INET6})
 
 
 class Line:
@@ -116,13 +118,16 @@ class Lines:
             line.watch()
 
 
-def _connections() -> set[tuple[int, tuple[object, ...], Address]]:
+def _connections() -> set[tuple[int, Any, Address]]:
     """File descriptor and both ends, the far one last, of each TCP connection of this process."""
-    return {
-        (connection.fd, connection.laddr, (connection.raddr.ip, connection.raddr.port))
-        for connection in psutil.Process().net_connections("tcp")
-        if connection.raddr
-    }
+    found = set()
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):  # closed meanwhile, or connected to nobody
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as end:
+                    if end.family in _INTERNET and end.type is socket.SOCK_STREAM:
+                        found.add((descriptor, end.getsockname(), end.getpeername()[:2]))
+    return found
 
 
 def _numeric(address: Address) -> set[Address]:

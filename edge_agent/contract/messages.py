@@ -38,6 +38,7 @@ class Presence(Message):
     state: PresenceState
     run: RunId
     reason: str = ""
+    """Why it ended; while it is online, what keeps it from being so all the time."""
     at: Instant
 
 
@@ -168,7 +169,7 @@ class Host(Message):
 
 
 class EventType(StrEnum):
-    """What may happen at a site. All are told by the site but `site.doubled`, which the centre finds out."""
+    """What may happen at a site. All are told by the site; `site.doubled` by the centre, too, which finds it out."""
 
     AGENT_STARTED = "simpang.agent.started"
     AGENT_STOPPING = "simpang.agent.stopping"
@@ -205,7 +206,8 @@ class EventData(Message):
     how many those are, where it can be told.
     `spool.filling`: `detail`; unsent footage is dropped from `from_at` on if the link stays as it is.
     `spool.trouble`: `detail`, what is wrong with the disk. `spool.back`: none.
-    `site.doubled`: `run` and `previous_run`, the lives of two boxes that speak for the site in turns; `detail`.
+    `site.doubled`: `run` and `previous_run`, the lives of two boxes that speak for the site in turns; `detail`. A box
+    that notices by itself tells its own `run` only.
     `settings.trouble`: `detail`, what is wrong with the settings file; the last good settings are in force.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
     `source.changed`: also `source`, which source of power readings it is, and `detail`, what is wrong with it.

@@ -24,7 +24,7 @@ SHALLOW_MS: Final = 5
 DEEP_MS: Final = 50
 """And where none is expected: that costs fewer wake-ups, and a busy processor leaves no gaps."""
 _LEAST_SLICE: Final = 8 * 1024
-_MOST_SLICE: Final = 256 * 1024
+_MOST_SLICE: Final = 1024 * 1024
 _LEAST_IN_FLIGHT: Final = 8 * 1024
 _MOST_IN_FLIGHT: Final = 4 * 1024 * 1024
 

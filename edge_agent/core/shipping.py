@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from enum import StrEnum
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 FRESH_MS: Final = 30_000
 """An item that waited longer has missed its live moment and queues with the backlog."""
+
+_APART_MS: Final = 30_000
+"""So long others have their turn before one that could not be read is tried again."""
+
+_TRIES: Final = 3
+"""So often an item fails by its own fault before nobody believes in it any more."""
 
 _LOOK: Final = 32
 """Items join when they are complete, so the one that starts first is among the first few, not always the first."""
@@ -64,6 +70,8 @@ class Line:
         self._backlog = Index()
         self._events: OrderedDict[ItemName, _Waiting] = OrderedDict()
         self._fresh: OrderedDict[ItemName, _Waiting] = OrderedDict()
+        self._apart: OrderedDict[ItemName, _Waiting] = OrderedDict()
+        self._faults: Counter[ItemName] = Counter()
         self._taken: set[ItemName] = set()
         self._wants: Sequence[Want] = ()
         self._wanted: OrderedDict[ItemName, None] = OrderedDict()
@@ -76,21 +84,20 @@ class Line:
         return Backlog(len(self), self.bytes, self.duration_ms)
 
     def __len__(self) -> int:
-        return len(self._backlog) + len(self._events) + len(self._fresh)
+        return len(self._backlog) + len(self._events) + len(self._fresh) + len(self._apart)
 
     def __contains__(self, name: ItemName) -> bool:
-        return name in self._events or name in self._fresh or name in self._backlog
+        return name in self._lane(name) or name in self._apart or name in self._backlog
 
     def items(self) -> Iterator[tuple[ItemName, int]]:
-        """Each item with its size in bytes, oldest first."""
-        fresh = chain(self._events.items(), self._fresh.items())
-        return chain(self._backlog.items(), ((name, waiting.size_bytes) for name, waiting in fresh))
+        """Each item with its size in bytes: what was put off, then the others, oldest first."""
+        return chain(_sizes(self._apart), self._backlog.items(), _sizes(self._events), _sizes(self._fresh))
 
     def candidates(self, stays: Callable[[ItemName], bool]) -> Iterator[tuple[ItemName, int]]:
-        """Those that do not stay, oldest first, for a caller who makes them leave."""
-        waiting = chain(self._events.items(), self._fresh.items())
-        fresh = ((name, each.size_bytes) for name, each in waiting if not stays(name))
-        return chain(self._backlog.candidates(stays), fresh)
+        """Those that do not stay, in the order of `items`, for a caller who makes them leave."""
+        parts = self._apart, self._events, self._fresh
+        apart, events, fresh = ((item for item in _sizes(part) if not stays(item[0])) for part in parts)
+        return chain(apart, self._backlog.candidates(stays), events, fresh)
 
     def reconsider(self) -> None:
         """What stays may be another choice from now on."""
@@ -99,9 +106,8 @@ class Line:
     def forget(self) -> None:
         """Nothing waits any more."""
         self._backlog = Index()
-        self._events.clear()
-        self._fresh.clear()
-        self._wanted.clear()
+        for part in (self._events, self._fresh, self._apart, self._faults, self._wanted):
+            part.clear()
         self.bytes = self.duration_ms = 0
 
     def join(self, name: ItemName, size_bytes: int, now_ms: int) -> None:
@@ -117,12 +123,20 @@ class Line:
     def leave(self, name: ItemName) -> int | None:
         """The item waits no longer; its size in bytes, None when it did not wait."""
         self._taken.discard(name)
-        self._wanted.pop(name, None)
-        waiting = self._lane(name).pop(name, None)
-        size_bytes = waiting.size_bytes if waiting else self._backlog.pop(name)
+        self._faults.pop(name, None)
+        size_bytes = self._pop(name)
         if size_bytes is not None:
             self._count(name, size_bytes, -1)
         return size_bytes
+
+    def put_off(self, name: ItemName, now_ms: int, *, is_at_fault: bool) -> bool:
+        """It could not be sent and gives way to all others for a while; false when it was at fault too often."""
+        size_bytes = self._pop(name)
+        if size_bytes is None:
+            return True
+        self._apart[name] = _Waiting(size_bytes, now_ms)
+        self._faults[name] += is_at_fault
+        return self._faults[name] < _TRIES
 
     def next(self, now_ms: int) -> ItemName | None:
         """Whose turn it is, taken or not."""
@@ -168,13 +182,18 @@ class Line:
         return self._events if name.kind is ItemKind.EVENT else self._fresh
 
     def _age(self, now_ms: int) -> None:
-        """What waited too long is fresh no more, unless it is on its way."""
-        for lane in (self._events, self._fresh):
-            while lane:
-                name, waiting = next(iter(lane.items()))
-                if now_ms - waiting.since_ms < FRESH_MS or name in self._taken:
+        """What waited too long is fresh no more, unless it is on its way; what was put off for long has its turn."""
+        for part, most_ms in ((self._events, FRESH_MS), (self._fresh, FRESH_MS), (self._apart, _APART_MS)):
+            while part:
+                name, waiting = next(iter(part.items()))
+                if now_ms - waiting.since_ms < most_ms or name in self._taken:
                     break
-                self._wait_late(name, lane.pop(name).size_bytes)
+                self._wait_late(name, part.pop(name).size_bytes)
+
+    def _pop(self, name: ItemName) -> int | None:
+        self._wanted.pop(name, None)
+        waiting = self._lane(name).pop(name, None) or self._apart.pop(name, None)
+        return waiting.size_bytes if waiting else self._backlog.pop(name)
 
     def _wait_late(self, name: ItemName, size_bytes: int) -> None:
         self._backlog[name] = size_bytes
@@ -198,6 +217,10 @@ class Line:
         self.bytes += sign * size_bytes
         if name.kind is ItemKind.SEGMENT:
             self.duration_ms += sign * name.duration_ms
+
+
+def _sizes(waiting: dict[ItemName, _Waiting]) -> Iterator[tuple[ItemName, int]]:
+    return ((name, one.size_bytes) for name, one in waiting.items())
 
 
 def _unix_ms(moment: datetime) -> int:

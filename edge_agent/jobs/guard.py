@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edge_agent.settings import PowerSettings
 
 _EVERY_S = 0.5
+_AT_EASE_S = 1.0
+"""On mains that nobody doubts."""
 _SHOW_MS = 2000
 """What has not changed is shown again after so long."""
 _GAUGE_ERROR_PERCENT = 1
@@ -44,7 +46,7 @@ def estimated(reading: PowerReading, settings: PowerSettings) -> PowerReading:
 
 
 class Guard:
-    """Looks at the panel twice a second."""
+    """Looks at the panel twice a second, on mains once, and when a source says that mains came or went."""
 
     def __init__(
         self,
@@ -87,7 +89,8 @@ class Guard:
         self._asked = min(asked, self._asked) if self._fusion.measured_ms == earlier.measured_ms else asked
         if energy.must_stop(self._asked):
             self._stop(f"battery at {_told(reading)}")
-        return _EVERY_S
+        at_ease = self._view.value is Supply.MAINS and self._view.settled.doubt is None
+        return _AT_EASE_S if at_ease else _EVERY_S
 
     def _tell_sources(self, earlier: Fusion) -> None:
         for source, track in self._fusion.tracks.items():

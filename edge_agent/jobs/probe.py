@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from edge_agent.clock import Clock
 
-_PORT_S = 0.5
+_PORT_S = 1.0
+_DOUBT_S = 0.5
+"""A change that a look has shown is believed, or not, at the next."""
 _SHOW_MS = 5000
 """What has not changed is shown again after so long, with what the way takes by then."""
 
@@ -60,7 +62,7 @@ class Look:
 
 
 class Probe:
-    """Judges what was seen, twice a second; the port is looked at each time."""
+    """Judges what was seen, once a second, and sooner while it is in doubt; the port is looked at each time."""
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class Probe:
             )
         if self._news.has((self._view.parts, self._way.interface), monotonic_ms):
             self._show(self._state(rtt_ms, now_ms, monotonic_ms))
-        return _PORT_S
+        return _PORT_S if all(held.doubt is None for held in self._view.parts.values()) else _DOUBT_S
 
     def _state(self, rtt_ms: float | None, now_ms: int, monotonic_ms: int) -> Link:
         believed = {part.value: held.value for part, held in self._view.parts.items()}

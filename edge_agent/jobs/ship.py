@@ -43,6 +43,10 @@ class Queue(Protocol):
         """It is put aside."""
         ...
 
+    def put_off(self, name: ItemName) -> bool:
+        """What cannot be read has its turn later; false when there is no point in it any more."""
+        ...
+
     def waits(self, name: ItemName) -> bool:
         """Whether it is still there, without a receipt."""
         ...
@@ -164,6 +168,11 @@ class Ship:
     def _unreadable(self, name: ItemName, error: Exception) -> float:
         if not self._queue.waits(name):
             return 0  # evicted while it was being sent
+        if self._queue.put_off(name):
+            self._failures += 1
+            if is_told(self._failures):
+                log.warning("%s: tried again later: %s (failure %d in a row)", name, error, self._failures)
+            return delay_s(self._failures, random.random(), most_s=_MOST_WAIT_S)  # noqa: S311
         return self._put_aside(name, f"cannot be read back: {error}")
 
     def _put_aside(self, name: ItemName, reason: str, *, is_lost: bool = True) -> float:

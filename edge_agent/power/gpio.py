@@ -23,7 +23,7 @@ _FLUTTERS: Final = 20
 class GpioSource:
     """The two, as the settings wire them. GPIOZERO_PIN_FACTORY chooses the pin library, as everywhere."""
 
-    every_s = 0.25
+    every_s = 0.5
 
     def __init__(self, settings: GpioSettings) -> None:
         self._settings = settings

@@ -35,7 +35,7 @@ class Bus(Protocol):
 class I2cSource:
     """One gauge of the table."""
 
-    every_s = 0.5
+    every_s = 1.0
 
     def __init__(self, settings: I2cSettings, open_bus: Callable[[int], Bus] = SMBus) -> None:
         self._settings = settings

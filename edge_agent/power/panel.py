@@ -21,6 +21,10 @@ _AGAIN_S: Final = 10.0
 _CLOSE_S: Final = 1.0
 
 
+def _nobody() -> None:
+    """Nobody waits for news."""
+
+
 class Meter:
     """One source: opened once it can be, read over and over, opened anew when reading fails."""
 
@@ -28,6 +32,7 @@ class Meter:
         self.heard = Heard(name)
         self.trouble: PowerError | None = None
         self.answered = threading.Event()
+        self.on_news: Callable[[], None] = _nobody
         self._open, self._clock = open_source, clock
         self._source: PowerSource | None = None
         self._failures = 0
@@ -48,7 +53,10 @@ class Meter:
         else:
             self._failures = 0
             self.trouble = None
+            news = reading.mains is not self.heard.reading.mains
             self.heard = Heard(self.heard.source, reading, at_ms)
+            if news:
+                self.on_news()
             wait_s = self._source.every_s
         self.answered.set()
         return wait_s
@@ -82,6 +90,11 @@ class Panel:
     def heard(self) -> tuple[Heard, ...]:
         """What each source said last."""
         return tuple(meter.heard for meter in self.meters)
+
+    def call(self, somebody: Callable[[], None]) -> None:
+        """Who is to be called, by any thread, as soon as a source says that mains came or went."""
+        for meter in self.meters:
+            meter.on_news = somebody
 
     def hear_all(self, patience_s: float) -> tuple[Heard, ...]:
         """The same, once each had its say, or when patience is at its end."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class SimulatedSource:
     """Drains while the file says that mains is off, else recharges; its charge lives on in `<state_file>.charge`."""
 
-    every_s = 0.25
+    every_s = 0.5
 
     def __init__(self, settings: SimulatedSettings, clock: Clock) -> None:
         self._state = settings.state_file

@@ -29,7 +29,7 @@ _TENTH: Final = 0.1
 class SysfsSource:
     """The supplies of the host, looked for at each reading: drivers come and go."""
 
-    every_s = 0.5
+    every_s = 1.0
 
     def __init__(self, settings: SysfsSettings) -> None:
         self._settings = settings

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise, permutations
 from pathlib import Path
+from threading import Event as Signal
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +22,7 @@ from central.schema import adrift, items, runs
 from central.store import EventRow, ItemRow, Store
 from edge_agent.contract import ClockQuality, Event, EventData, EventType, LossCause, instant
 from tests.central.test_store import item_row
+from tests.rig.processes import until
 
 SITE = "aloha"
 OFFSET_MS = 1_795_000_000_000
@@ -234,6 +238,41 @@ def test_a_boot_that_was_never_synced_lies_between_its_neighbours_whatever_arriv
         assert row is not None
         assert row.label_ms == OFFSET_MS + (HOUR_S - 10**7 + 20) * 1000, "what the name says is kept"
         store.close()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_is_filed_at_the_same_time_is_placed_as_if_one_came_after_the_other(database_url: str, first: int) -> None:
+    """One has not committed yet while the other looks: footage of a run, and a neighbour that leaves it less room."""
+    stores = [Store.open(database_url) for _ in range(2)]
+    stores[0].add_items([*life(1, 0, SYNCED), *life(3, 2 * HOUR_S, SYNCED)[1:]], [])
+    late, tight = life(2, HOUR_S, UNSYNCED, wrong_s=10**7), life(3, 2 * HOUR_S, SYNCED)[:1]
+    may_commit, is_done = Signal(), Signal()
+
+    def hold(_connection: sa.Connection) -> None:
+        is_done.set()
+        may_commit.wait(30)
+
+    sa.event.listen(stores[0]._engine, "commit", hold)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(stores[0].add_items, (late, tight)[first], [])
+        assert is_done.wait(30)
+        quick = pool.submit(stores[1].add_items, (tight, late)[first], [])
+        until(lambda: quick.done() or _waits_for_its_turn(stores[1]), 30, "the second has done what it can")
+        may_commit.set()
+        slow.result()
+        quick.result()
+    found = stores[0].footage(SITE, "north", OFFSET_MS - 10**11, OFFSET_MS + 10**11)
+    for store in stores:
+        store.close()
+    assert [footage.run for footage in found] == [RUNS[1], RUNS[1], RUNS[2], RUNS[2], RUNS[3], RUNS[3]]
+    for earlier, later in pairwise(found):
+        assert earlier.end_ms <= later.start_ms, "nothing lies on top of another"
+
+
+def _waits_for_its_turn(store: Store) -> bool:
+    with store._engine.connect() as connection:
+        return bool(connection.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
 
 
 def test_a_label_that_may_be_true_stands(store: Store) -> None:

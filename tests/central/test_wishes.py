@@ -263,7 +263,7 @@ def test_what_a_person_asks_for_reaches_the_agent(tmp_path: Path) -> None:
         settings = BrokerSettings(host=bound["broker_host"], port=bound["broker_port"])
         door = Door(settings, "aloha", token)
         until(lambda: lets_in(door), 20, "the broker knows the site")
-        bus = Bus(door, "000001aaaa", SystemClock(), heard.append)
+        bus = Bus(door, "000001aaaa", SystemClock(), heard.append, lambda _detail: None)
         stop = threading.Event()
 
         def work() -> None:

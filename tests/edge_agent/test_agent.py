@@ -73,6 +73,9 @@ class Box:
     def starts(self) -> list[Event]:
         return [event for event in self.events() if event.type is EventType.AGENT_STARTED]
 
+    def doubles(self) -> list[Event]:
+        return [event for event in self.events() if event.type is EventType.SITE_DOUBLED]
+
 
 @pytest.fixture
 def box(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[Box]:
@@ -154,6 +157,25 @@ def test_a_frozen_agent_is_offline_by_its_will_and_back_when_it_thaws(mosquitto:
         listener.until(f"{TOPIC}/presence", "online", seconds=15)
         box.program.kill()
         listener.until(f"{TOPIC}/presence", "offline", seconds=5)
+
+
+def test_of_two_boxes_with_one_identity_each_says_so_and_records_on(
+    tmp_path: Path, mosquitto: Mosquitto, box: Box
+) -> None:
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    other = Box(folder, mosquitto.port)
+    with other.program, Listener(mosquitto.port) as listener:
+        for each in (box, other):
+            each.program.start()
+        for each in (box, other):
+            each.program.until(lambda: each.doubles(), 30, "it notices")  # noqa: B023
+            words = f'"run":"{each.doubles()[0].data.run}","reason":"another box connects as this site'.encode()
+            each.program.until(lambda: any(words in body for _, body in listener.said), 5, "it says so")  # noqa: B023
+            known = len(each.items(ItemKind.SEGMENT))
+            each.program.until(lambda: len(each.items(ItemKind.SEGMENT)) > known, 15, "it records")  # noqa: B023
+        assert "Traceback" not in other.program.output()
+    assert [len(each.doubles()) for each in (box, other)] == [1, 1]
 
 
 def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the_life(

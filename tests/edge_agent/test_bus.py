@@ -17,11 +17,12 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from central.broker_amqtt import TidyBroker
-from edge_agent.bus import Bus, Door, connect
+from edge_agent.bus import VERSIONS, Bus, Door, connect
 from edge_agent.clock import SystemClock
 from edge_agent.contract import PresenceState, Reach, Wish, instant
 from edge_agent.errors import Refused, Unreachable
 from edge_agent.settings import BrokerSettings
+from tests.fakes import FakeClock
 from tests.rig.link import Link, free_port
 from tests.rig.mosquitto import Listener, Mosquitto
 from tests.rig.parts import LEDGER
@@ -48,7 +49,7 @@ class Running:
 
     def __init__(self, to: Door, run: str = RUN) -> None:
         self.wishes: list[Wish] = []
-        self.bus = Bus(to, run, SystemClock(), self.wishes.append)
+        self.bus = Bus(to, run, SystemClock(), self.wishes.append, lambda _detail: None)
         self.stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -70,6 +71,37 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.halt().close()
+
+
+class Box:
+    """A bus that is turned by hand, in a time of its own."""
+
+    def __init__(self, to: Door, run: str, version: MQTTProtocolVersion = VERSIONS[0]) -> None:
+        self.clock = FakeClock()
+        self.rivals: list[str] = []
+        self.bus = Bus(to, run, self.clock, lambda _wish: None, self.rivals.append)
+        self.bus._versions = (version,)
+
+    def connect(self) -> None:
+        """It has a session, and has said that it is there."""
+        assert self.bus.run_once() == 0
+        session = self.bus._session
+        assert session is not None
+        until(lambda: self._turn() or not session.ledger.unacknowledged, 5, "it is heard", every_s=0)
+
+    def lose(self, after_s: float) -> float:
+        """The session is gone, after so much of its time; how long it waits then."""
+        self.clock.advance(after_s)
+        return until(self._turn, 5, "the loss is noticed", every_s=0)
+
+    def hold(self, seconds: float) -> None:
+        """So much of its time passes with the session."""
+        self.clock.advance(seconds)
+        assert self._turn() == 0
+
+    def _turn(self) -> float:
+        self.bus.stir()
+        return self.bus.run_once()
 
 
 def test_it_says_who_is_there_what_is_and_what_happens(mosquitto: Mosquitto) -> None:
@@ -156,7 +188,7 @@ def test_a_broker_that_forgot_everything_is_told_again(mosquitto: Mosquitto) -> 
 def test_refused_credentials_are_said_once_with_a_remedy_and_without_the_token(
     mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bus = Bus(door(mosquitto.port, token="a-wrong-token"), RUN, SystemClock(), lambda _wish: None)
+    bus = Box(door(mosquitto.port, token="a-wrong-token"), RUN).bus
     waits = [bus.run_once() for _ in range(4)]
     bus.close()
     assert min(waits) >= 15
@@ -240,6 +272,77 @@ def test_with_tls_only_a_broker_that_we_trust_will_do(tmp_path: Path) -> None:
         session.close()
         assert session.ledger.unacknowledged == 0
         assert session.ledger.denied == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_two_boxes_of_one_site_leave_the_broker_to_each_other_for_long_and_say_so(
+    mosquitto: Mosquitto, version: MQTTProtocolVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They return at once for a few times, by which the centre sees two; when one is gone the other is content."""
+    here, there = Box(door(mosquitto.port), RUN, version), Box(door(mosquitto.port), "000009wxyz", version)
+    waits: list[tuple[float, float]] = []
+    here.connect()
+    for _ in range(8):
+        there.connect()
+        here_s = here.lose(60)
+        here.connect()
+        waits.append((here_s, there.lose(60)))
+    assert all(wait_s <= 1 for both in waits[:2] for wait_s in both)
+    assert all(15 <= wait_s <= 30 for wait_s in waits[2])
+    assert all(30 <= wait_s <= 60 for wait_s in waits[3])
+    assert all(150 <= wait_s <= 300 for wait_s in waits[-1])
+    assert here.rivals == there.rivals
+    assert len(here.rivals) == 1
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) <= 8, "a long quarrel is few lines"
+    assert all("another box connects as this site" in line and "enrol" in line for line in errors)
+    there.bus.close()
+    with Listener(mosquitto.port) as listener:
+        here.hold(590)
+        listener.until(PRESENCE, "online", RUN, "another box connects as this site")
+        here.hold(10)
+        listener.until(PRESENCE, "online", RUN, '"reason":""')
+    mosquitto.program.kill()
+    assert here.lose(1) <= 1
+    here.bus.close()
+
+
+def test_one_box_that_comes_and_goes_is_never_taken_for_two(mosquitto: Mosquitto) -> None:
+    """Not by the word of the life before it that it finds, nor by its own after a break."""
+    with Link() as link:
+        for run in ("000007abcd", "000008efgh", "000009ijkl"):
+            box = Box(door(link.lay(("127.0.0.1", mosquitto.port))), run)
+            for _ in range(3):
+                box.connect()
+                link.cut()
+                assert box.lose(1) <= 1
+                link.restore()
+            assert box.rivals == []
+            box.bus.close()
+
+
+def test_a_broker_that_gives_another_box_as_the_reason_is_believed(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take_over() -> None:
+            for _ in range(2):
+                connection, _address = server.accept()
+                connection.recv(1000)
+                connection.sendall(b"\x20\x03\0\0\0" + b"\xe0\x02\x8e\0")
+                kept.append(connection)
+
+        kept: list[socket.socket] = []
+        threading.Thread(target=take_over, daemon=True).start()
+        box = Box(door(server.getsockname()[1]), RUN)
+        assert box.bus.run_once() == 0
+        assert box.lose(1) <= 1
+        assert box.bus.run_once() == 0
+        assert box.lose(1) >= 15
+        box.bus.close()
+    for connection in kept:
+        connection.close()
+    assert len(box.rivals) == 1
+    assert "another box connects as this site" in caplog.text
 
 
 WISH = "simpang/v1/kota-lama/wish"

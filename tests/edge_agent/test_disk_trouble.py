@@ -37,8 +37,8 @@ MIB = 1024**2
 class Site:
     """A spool on a disk, with memory to fall back on and somebody who keeps house; what was said is kept."""
 
-    def __init__(self, directory: Path, memory: Path | None, **settings: Any) -> None:
-        clock = FakeClock()
+    def __init__(self, directory: Path, memory: Path | None, clock: FakeClock | None = None, **settings: Any) -> None:
+        clock = clock or FakeClock()
         self.events: list[tuple[EventType, EventData]] = []
         self.rooms: list[Room] = []
         self.directory = directory
@@ -81,8 +81,8 @@ class Site:
 
 
 @contextmanager
-def site(directory: Path, memory: Path | None, **settings: Any) -> Iterator[Site]:
-    here = Site(directory, memory, **settings)
+def site(directory: Path, memory: Path | None, clock: FakeClock | None = None, **settings: Any) -> Iterator[Site]:
+    here = Site(directory, memory, clock, **settings)
     try:
         yield here
     finally:

@@ -194,6 +194,31 @@ def test_a_source_that_hangs_delays_no_other_and_not_the_end() -> None:
     stuck.let_go.set()
 
 
+class Saying:
+    """A source that says one thing after the other."""
+
+    every_s = 0.5
+
+    def __init__(self, *readings: PowerReading) -> None:
+        self._readings = iter(readings)
+
+    def read(self) -> PowerReading:
+        return next(self._readings)
+
+    def close(self) -> None: ...
+
+
+def test_mains_that_comes_or_goes_is_called_out_at_once_and_nothing_else() -> None:
+    on, off = PowerReading(mains=True, voltage_v=13.6), PowerReading(mains=False, voltage_v=12.6)
+    source = Saying(on, on, PowerReading(mains=True, voltage_v=13.5), off, on)
+    meter, calls = Meter("gpio", lambda: source, FakeClock()), []
+    meter.run_once()
+    meter.on_news = lambda: calls.append(meter.heard.reading.mains)
+    for _ in range(4):
+        meter.run_once()
+    assert calls == [False, True]
+
+
 def test_the_settings_choose_any_number_of_sources(tmp_path: Path) -> None:
     assert openers(PowerSettings(), FakeClock()) == {}
     settings = PowerSettings.model_validate(

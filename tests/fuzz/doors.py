@@ -192,7 +192,7 @@ class Agent:
         self._spool = Spool(self._folder / "spool", quota_bytes=1 << 30, reserve_bytes=0, clock=self._clock)
         self._gate = LateGate(FreshGate(self._clock), Limits(), self._clock)
         door = Door(BrokerSettings(host="localhost"), "aloha", "")
-        self._bus = Bus(door, self._spool.run, self._clock, self._heed)
+        self._bus = Bus(door, self._spool.run, self._clock, self._heed, lambda _detail: None)
 
     def close(self) -> None:
         """Nothing of it is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +44,14 @@ def make(clip: Clip, cache: Path = CACHE) -> Path:
     """The folder with the clip's packets in decode order (Annex B), encoded now unless the cache has it."""
     folder = cache / clip.name
     if not (folder / "index.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as scratch:
-            file = Path(scratch) / "clip.mov"
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            file, made = Path(scratch) / "clip.mov", Path(scratch) / "made"
+            made.mkdir()
             subprocess.run(_ffmpeg(clip, file), check=True)
-            unpack(clip, file, folder)
+            unpack(clip, file, made)
+            with suppress(OSError):  # somebody else has made it meanwhile
+                made.rename(folder)
     return folder
 
 

@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -46,6 +46,16 @@ class Ledger:
     def note(self, role: str, part: str) -> None:
         """`part` (name and version) has played `role` for real."""
         self.used.setdefault(role, set()).add(part)
+
+    def told(self) -> dict[str, Any]:
+        """All of it, for another process."""
+        return {"used": {role: sorted(parts) for role, parts in self.used.items()}, "missing": self.missing}
+
+    def hear(self, told: Mapping[str, Any]) -> None:
+        """What another process told is noted, too."""
+        for role, parts in told.get("used", {}).items():
+            self.used.setdefault(role, set()).update(parts)
+        self.missing.update(told.get("missing", {}))
 
     def lines(self) -> Iterator[str]:
         """One line per role, for people."""

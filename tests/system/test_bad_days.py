@@ -139,6 +139,8 @@ def test_agent_killed_while_it_keeps_and_while_it_ships(city: City) -> None:
     site.agent.kill()
     site.agent.start()
     site.agent.until(lambda: set(kept) <= set(footage(site, "sent")), 60, "what was kept has arrived")
+    # The words of the second life are still at the centre; what the third has recorded only it can have sent.
+    site.agent.until(lambda: len({name.run for name in footage(site, "sent")}) == 3, 60, "all three lives have sent")
     city.await_presence(site.id, "online")
     city.await_drained(site.id)
     (row,) = city.api("/completeness")["rows"]

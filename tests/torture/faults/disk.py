@@ -156,7 +156,7 @@ DISK: Final[Sequence[Fault[Crossing]]] = [
         (8, 16),
         lambda at: at.ways(Link.cut),
         _make_readable,
-        BY_DISK._replace(excuses=BY_DISK.excuses | {LossCause.DAMAGED}),
+        BY_DISK,
         again=(4, _make_unreadable),
         needs_root=True,
     ),
