@@ -229,15 +229,18 @@ def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the
     assert [event.data.cause for event in box.starts()] == [None, LossCause.POWER]
 
 
-@pytest.mark.parametrize(("charge", "cause"), [("3", LossCause.POWER), ("60", LossCause.STOPPED)])
+@pytest.mark.parametrize(
+    ("charge", "supply", "cause"), [("3", "low", LossCause.POWER), ("60", "battery", LossCause.STOPPED)]
+)
 def test_who_stops_it_on_a_low_battery_and_owns_the_shutdown_stops_it_for_power(
-    box: Box, charge: str, cause: LossCause
+    mosquitto: Mosquitto, box: Box, charge: str, supply: str, cause: LossCause
 ) -> None:
     """Also while it waits for charge, and then at once."""
     box.mains(False)
     (box.folder / "mains.json.charge").write_text(charge)
-    box.program.start()
-    box.program.until(lambda: "supply.changed" in box.program.output(), 10, "the agent knows of its battery")
+    with Listener(mosquitto.port) as listener:
+        box.program.start()
+        listener.until(f"{TOPIC}/power", f'"supply":"{supply}"', seconds=15)
     assert ("a light start" in box.program.output()) is (cause is LossCause.POWER)
     assert box.program.stop(5) == 0
     assert box.events()[-1].data.cause is cause
