@@ -94,7 +94,7 @@ _TICK_S: Final = 2.0
 _FIRST_WORD_S: Final = 3.0
 """A source that hangs delays the start by no more."""
 # The parts of an ordered stop, which is to take less than ten seconds even if camera and link hang.
-_JOIN_S: Final = 4.0
+_JOIN_S: Final = 3.5
 _WORDS_S: Final = 1.0
 _DRAIN_S: Final = 1.0
 _SILENCE_S: Final = 1.0
@@ -299,7 +299,7 @@ class Agent:
             self._is_light = waking.is_light
             # Nobody is served by stopping for good what waits for mains, unless that switches the board off.
             if waking.must_stop and self._settings.power.stop_command:
-                self.end(LossCause.POWER, waking.why)
+                self.end(LossCause.POWER, f"{waking.known}, and mains is away")
             elif not waking.is_light:
                 log.info("the light start is over")
                 bus.greet("there is charge for one more ordered stop, or mains has held: recording begins")
@@ -339,11 +339,12 @@ class Agent:
                 except SpoolError as error:
                     log.error("%s", error)
 
-        if not self._crew.within(_WORDS_S, last_words):
+        stored = self._crew.within(_WORDS_S, last_words)
+        if not stored:
             log.warning("not waiting for the disk")
-        # What was just recorded goes out, if items were going out anyway.
+        # What was just recorded goes out, the last word first, if items were going out anyway.
         until_ms = self._clock.monotonic_ms() + _DRAIN_S * 1000
-        while ship.flows and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
+        while stored and ship.flows and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
             self._clock.wait(silence, 0.1)
         self._crew.end(silence)
         spool.late.set()

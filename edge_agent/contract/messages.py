@@ -38,7 +38,8 @@ class Presence(Message):
     state: PresenceState
     run: RunId
     reason: str = ""
-    """Why it ended; while it is online, what keeps it from being so all the time."""
+    """Why it ended; once it is online, the first breath in words; then, what keeps it from being so all the time, or
+    from recording."""
     at: Instant
 
 

@@ -56,9 +56,13 @@ class Waking:
         """Why it waits, in words; empty when it does not."""
         if not self.is_light:
             return ""
+        return f"{self.known}: no cameras and no shipping until there is charge for one more ordered stop"
+
+    @property
+    def known(self) -> str:
+        """What is known of the battery, in words."""
         charge = self.reading.charge_percent
-        known = "empty battery" if charge is None else f"battery at {charge:.0f} %"
-        return f"{known}: no cameras and no shipping until there is charge for one more ordered stop"
+        return "empty battery" if charge is None else f"battery at {charge:.0f} %"
 
     @property
     def _on_battery(self) -> bool:
