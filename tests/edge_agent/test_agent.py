@@ -17,7 +17,7 @@ from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName,
 from tests.rig.disks import Disk
 from tests.rig.link import free_port
 from tests.rig.mosquitto import Listener, Mosquitto
-from tests.rig.parts import require_program, require_root
+from tests.rig.parts import require_root
 from tests.rig.processes import EDGE_AGENT, Program
 
 TOKEN = "the-token-of-the-site"
@@ -281,22 +281,18 @@ def test_everything_that_hangs_at_once_does_not_hold_up_the_end(box: Box) -> Non
 
 def test_a_disk_that_hangs_does_not_hold_up_the_last_gasp(tmp_path: Path, mosquitto: Mosquitto, box: Box) -> None:
     """Nothing can be stored any more, and nobody waits for that."""
-    freeze = require_program("fsfreeze")
     with Disk(tmp_path / "disk.img", tmp_path / "disk", "64M") as disk, Listener(mosquitto.port) as listener:
         spool = disk.directory / "spool"
         box.change(f'directory = "{box.spool}"', f'directory = "{spool}"')
         box.program.start()
         box.program.until(lambda: (spool / "ready").is_dir() and list((spool / "ready").glob("*.mp4")), 20, "footage")
         listener.until(f"{TOPIC}/presence", "online")
-        subprocess.run([freeze, "--freeze", disk.directory], check=True)
-        try:
+        with disk.frozen():
             begun = time.monotonic()
             box.program.signal(signal.SIGTERM)
             listener.until(f"{TOPIC}/event", EventType.AGENT_STOPPING, "SIGTERM", "recorded_until", seconds=10)
             listener.until(f"{TOPIC}/presence", "stopping", "SIGTERM", seconds=10)
             assert time.monotonic() - begun < 10
-        finally:
-            subprocess.run([freeze, "--unfreeze", disk.directory], check=True)
         assert box.program.wait(10) == 0
 
 
