@@ -122,6 +122,7 @@ class Agent:
         self._crew = Crew(clock)
         self._board = Board()
         self._ending: Ending | None = None
+        self._fusion = Fusion()
         self._is_light = False
         self._stuck: list[str] = []
 
@@ -168,7 +169,8 @@ class Agent:
         return 0
 
     def _reading(self, heard: tuple[Heard, ...]) -> PowerReading:
-        return estimated(Fusion().see(heard, self._clock.monotonic_ms()).reading, self._settings.power)
+        self._fusion = self._fusion.see(heard, self._clock.monotonic_ms())
+        return estimated(self._fusion.reading, self._settings.power)
 
     def _live(self, spool: Spool, power: Panel, reading: PowerReading) -> None:
         settings, clock, crew, board = self._settings, self._clock, self._crew, self._board

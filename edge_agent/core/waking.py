@@ -15,6 +15,8 @@ _PATIENCE_MS: Final = 600_000
 """So long mains must hold until a gauge that shows too little is not waited for."""
 _STEADY_MS: Final = 120_000
 """So long mains must hold where nothing measures the battery that was empty."""
+_SURE_MS: Final = 10_000
+"""So long there must be charge enough before that is believed: a gauge errs now and then."""
 _GRACE_MS: Final = 60_000
 """So long mains must be away until the board is switched off again: it boots each time that mains comes back."""
 
@@ -25,7 +27,8 @@ class Waking:
 
     Too little for one more ordered stop, and the site starts light: it says that it is there, and how its battery is,
     but records and sends nothing. `was_empty` says that the life before stopped because the battery was empty, which
-    still holds where nothing measures it now. `since_ms` is when mains came or went.
+    still holds where nothing measures it now. `since_ms` is when mains came or went, `short_ms` when there last was too
+    little.
     """
 
     rule: StopRule
@@ -33,17 +36,19 @@ class Waking:
     reading: PowerReading
     now_ms: int
     since_ms: int
+    short_ms: int | None = None
 
     def see(self, reading: PowerReading, now_ms: int) -> Waking:
         """With the reading of that moment."""
         same = (reading.mains is False) is (self.reading.mains is False)
-        return Waking(self.rule, self.was_empty, reading, now_ms, self.since_ms if same else now_ms)
+        short_ms = self.now_ms if self._is_low(_MARGIN_PERCENT) else self.short_ms
+        return Waking(self.rule, self.was_empty, reading, now_ms, self.since_ms if same else now_ms, short_ms)
 
     @property
     def is_light(self) -> bool:
         """Whether to wait on: on battery as long as it takes, on mains so long as that is worth it."""
         if not self._is_low(_MARGIN_PERCENT):
-            return False
+            return self.short_ms is not None and self.now_ms - self.short_ms < _SURE_MS
         return self._on_battery or self._held_ms < (_STEADY_MS if self._is_unmeasured else _PATIENCE_MS)
 
     @property

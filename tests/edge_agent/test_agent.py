@@ -224,7 +224,7 @@ def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the
         assert breath.backlog_items == waiting
         assert box.items(ItemKind.SEGMENT) == segments, "it starts light"
         box.mains(True)
-        listener.until(f"{TOPIC}/camera/north", '"recording":true', seconds=20)
+        listener.until(f"{TOPIC}/camera/north", '"recording":true', seconds=40)
         listener.until(f"{TOPIC}/presence", "online", "recording begins")
         assert box.program.stop() == 0
     assert [event.data.cause for event in box.starts()] == [None, LossCause.POWER]

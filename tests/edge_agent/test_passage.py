@@ -147,6 +147,13 @@ def test_too_little_for_one_more_stop_waits_on_battery_and_on_mains_and_enough_d
     assert not wakes(False, (0, reading(mains, 9)), (300, reading(mains, 16))).is_light
 
 
+def test_charge_that_is_there_for_a_moment_is_not_believed_after_a_light_start() -> None:
+    low, high = reading(False, 9), reading(False, 90)
+    assert wakes(False, (0, low), (2, high), (9, high)).is_light
+    assert not wakes(False, (0, low), (2, high), (10, high)).is_light
+    assert wakes(False, (0, low), (2, high), (9, low), (12, high)).is_light
+
+
 @pytest.mark.parametrize("mains", [True, False, None])
 def test_not_knowing_the_charge_is_no_reason_to_wait(mains: bool | None) -> None:
     assert not wakes(False, (0, reading(mains))).is_light
