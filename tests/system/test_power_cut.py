@@ -156,7 +156,7 @@ def test_a_discharge_ends_in_a_last_gasp_and_the_return_begins_with_a_first_brea
     dark = [gap for gap in lost if gap["cause"] == "power"]
     assert all(one["to"] == other["from"] for one, other in pairwise(dark)), json.dumps(lost, indent=1)
     assert _second(dark[0]["from"]) == pytest.approx(last.end_ms / 1000, abs=0.5)
-    assert {gap["cause"] for gap in lost} == {"power", "stopped"}, json.dumps(lost, indent=1)
+    assert {gap["cause"] for gap in lost} <= {"power", "stopped"}, json.dumps(lost, indent=1)
 
 
 def _names(rig: Rig) -> set[ItemName]:
