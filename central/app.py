@@ -6,6 +6,7 @@ all that it started is alive, and lets a little of the oldest history go.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -106,6 +107,7 @@ def serve(settings: Settings) -> None:
         console_app = create_app(console)
         pages.mount(console_app)
         doors = [_Door("agent-door", ingest.app(), agent_socket), _Door("console", console_app, console_socket)]
+        gc.freeze()  # what is there by now stays, and is not looked through for garbage again and again
         for door in doors:
             door.start()
             cleanup.callback(door.stop)

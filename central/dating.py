@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from central.core.dating import STEP_MS, Adrift, Bounds, Loose, Sure, bounds, proven_offset, true_ms
+from central.engine import values_of
 from central.schema import PLACED, UNDATED, adrift, events, items, runs, samples
 from edge_agent.contract import ClockQuality, EventType, run_counter
 
@@ -17,6 +18,11 @@ _TIMES: Final = ((items, items.c.start_ms), (events, events.c.time_ms), (samples
 
 _LOOK: Final = 1000
 """Of the first or last segments of a run; its cameras begin and end together, so its edge is among them."""
+
+_LEFT: Final = sa.select(adrift.c.site, adrift.c.run, adrift.c.after_ms, adrift.c.before_ms).where(
+    adrift.c.site.in_(sa.bindparam("sites", expanding=True))
+)
+"""What is left to the runs that are adrift, of these sites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ def learn(connection: sa.Connection, insert: Callable[[sa.Table], Any], told: It
             sa.and_(runs.c.offset_ms.is_(None), offset_ms.is_not(None)),
         ),
     )
-    rows = [asdict(known[key]) for key in sorted(known)]
+    rows = [values_of(known[key]) for key in sorted(known)]
     news = connection.execute(statement.returning(*runs.c), rows)
     return {RunClock(**row) for row in news.mappings()}
 
@@ -133,11 +139,9 @@ def _tightened(connection: sa.Connection, sure: Iterable[Sure]) -> set[str]:
     spans = list(sure)
     if not spans:
         return set()
-    columns = adrift.c.site, adrift.c.run, adrift.c.after_ms, adrift.c.before_ms
-    query = sa.select(*columns).where(adrift.c.site.in_({span.site for span in spans}))
     return {
         site
-        for site, run, after_ms, before_ms in connection.execute(query)
+        for site, run, after_ms, before_ms in connection.execute(_LEFT, {"sites": {span.site for span in spans}})
         for span in spans
         if span.site == site
         and (

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 _CONNECTIONS: Final = 16
 """Kept open, enough for all who file items and some who look; those beyond are made and closed each time."""
+
+
+def values_of(row: DataclassInstance) -> dict[str, Any]:
+    """The fields of a row by name; nothing is copied, which is most of the price of `dataclasses.asdict`."""
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
 def open_engine(address: sa.URL) -> sa.Engine:

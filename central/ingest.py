@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,10 +58,15 @@ _log = logging.getLogger(__name__)
 _AT_ONCE: Final = 8
 """Items being made durable at the same time; the disk is the narrow place."""
 _COMMIT_AT_MOST: Final = 256
+_COMMIT_EVERY_S: Final = 0.01
+"""Between the starts of two transactions; each has a price that is the same for one row and for ten."""
 _RETRY_AFTER_S: Final = "5"
 _COMPARISONS_AT_MOST: Final = 8
 """Inventories that wait for their answer, one after the other, so that comparing never holds up items."""
 _RUN: Final = TypeAdapter[str](RunId)
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 class _Store(Protocol):
@@ -174,7 +179,7 @@ def tabulate(sheets: Iterable[Sheet]) -> tuple[list[ItemRow], list[EventRow], li
     )
 
 
-_Filing = Future[tuple[ItemRow, bool]]
+_Filing = asyncio.Future[tuple[ItemRow, bool]]
 
 
 class Clerk:
@@ -188,9 +193,9 @@ class Clerk:
 
     def file(self, sheet: Sheet) -> _Filing:
         """Becomes what durably stands under the row's identity and whether it is new, or a StoreDown."""
-        future: _Filing = Future()
-        self._queue.put((sheet, future))
-        return future
+        filing: _Filing = asyncio.get_running_loop().create_future()
+        self._queue.put((sheet, filing))
+        return filing
 
     def close(self) -> None:
         """File what waits, then end."""
@@ -203,9 +208,11 @@ class Clerk:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        ended = False
+        ended, next_s = False, 0.0
         while not ended:
             waiting = [self._queue.get()]
+            time.sleep(max(0, next_s - time.monotonic()))
+            next_s = time.monotonic() + _COMMIT_EVERY_S
             while len(waiting) < _COMMIT_AT_MOST and not self._queue.empty():
                 waiting.append(self._queue.get())
             batch = [filing for filing in waiting if filing is not None]
@@ -213,11 +220,16 @@ class Clerk:
             try:
                 filed = self._store.add_items(*tabulate(sheet for sheet, _ in batch))
             except StoreDown as error:
-                for _, future in batch:
-                    future.set_exception(error)
+                for _, filing in batch:
+                    _tell(filing, filing.set_exception, error)
             else:
-                for (_, future), result in zip(batch, filed, strict=True):
-                    future.set_result(result)
+                for (_, filing), result in zip(batch, filed, strict=True):
+                    _tell(filing, filing.set_result, result)
+
+
+def _tell(filing: _Filing, tell: Callable[[_In], None], answer: _In) -> None:
+    with suppress(RuntimeError):  # the door is closed, and nobody waits
+        filing.get_loop().call_soon_threadsafe(lambda: None if filing.done() else tell(answer))
 
 
 class Ingest:
@@ -363,7 +375,7 @@ class Ingest:
         if isinstance(stored, ItemRow):
             row, new = stored, False
         else:
-            row, new = await asyncio.wrap_future(self._clerk.file(stored))
+            row, new = await self._clerk.file(stored)
             if row.object != stored.row.object:
                 await loop.run_in_executor(self._hands, self._archive.delete, stored.row.object)
         if row.sha256 != name.sha256:
@@ -371,16 +383,27 @@ class Ingest:
         return row, new
 
     def _stored(self, site: str, name: ItemName, chunks: list[bytes]) -> ItemRow | Sheet:
-        """What stands under the identity and is not lost, else the rows of the item, whose object is now stored."""
+        """What stands under the identity, else the rows of the item, whose object is now stored."""
         # Here and not as it arrives: it would hold up all the others who are sending.
         data = b"".join(chunks)
         chunks[:] = [data]  # the pieces are free, and the budget counts the same
         if hashlib.sha256(data).hexdigest() != name.sha256:
             raise _Refusal(400, "the body does not have the hash in the name")
+        # Nearly every segment is new, and the clerk finds out. Of other items there is more than a row.
+        if name.kind is not ItemKind.SEGMENT and (there := self._there(site, name)):
+            return there
+        try:
+            return self._archived(site, name, data)
+        except (_Refusal, CentralError):
+            if there := self._there(site, name):
+                return there
+            raise
+
+    def _there(self, site: str, name: ItemName) -> ItemRow | None:
+        """What stands under the identity, unless its bytes were lost and these are the same."""
         stored = self._store.item(site, name.run, name.sequence)
-        if stored is not None and (stored.lost_ms is None or stored.sha256 != name.sha256):
-            return stored
-        return self._archived(site, name, data)
+        found_again = stored is not None and stored.lost_ms is not None and stored.sha256 == name.sha256
+        return None if found_again else stored
 
     def _archived(self, site: str, name: ItemName, data: bytes) -> Sheet:
         """The rows of an item whose object is stored."""
@@ -395,10 +418,6 @@ class Ingest:
 
 async def _healthy(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
-
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 def _understood(read: Callable[[_In], _Out], told: _In, wrong: str) -> _Out:

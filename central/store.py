@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -32,7 +32,7 @@ from central.core.dating import Dating, Loose, Sure
 from central.core.timeline import FUTURE_MS, Footage, SiteEvent, unix_ms
 from central.core.wishing import WishKind, WishRow
 from central.dating import RunClock, bring_to_date, learn
-from central.engine import open_engine
+from central.engine import open_engine, values_of
 from central.errors import SettingsError, StoreDown
 from central.schema import adrift, events, items, sites, states, wishes
 from central.telemetry import Point, SampleRow
@@ -206,6 +206,7 @@ class Store:
         self._engine = engine
         self._old_news: set[tuple[str, str, bool, bool]] = set()
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+        self._add_items = _adding_items(self._insert)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -263,9 +264,9 @@ class Store:
     def add_site(self, row: SiteRow, *, renew: bool) -> bool:
         """Make the site known, or with `renew` replace what is known; false when it is there and `renew` is not."""
         with self._write() as connection:
-            statement = self._insert(sites).values(asdict(row))
+            statement = self._insert(sites).values(values_of(row))
             if renew:
-                statement = statement.on_conflict_do_update(index_elements=["site"], set_=asdict(row))
+                statement = statement.on_conflict_do_update(index_elements=["site"], set_=values_of(row))
             else:
                 statement = statement.on_conflict_do_nothing(index_elements=["site"])
             return bool(connection.execute(statement.returning(sites.c.site)).first())
@@ -309,20 +310,10 @@ class Store:
             return []
         first = {(row.site, row.run, row.sequence): row for row in reversed(rows)}
         with self._in_turn(_FILING_LOCK) as connection:
-            statement = self._insert(items)
-            found_again = {column: statement.excluded[column] for column in ("object", "offset", "length", "stored_ms")}
-            statement = statement.on_conflict_do_update(
-                index_elements=["site", "run", "sequence"],
-                set_=found_again | {"lost_ms": None},
-                where=sa.and_(items.c.lost_ms.is_not(None), items.c.sha256 == statement.excluded.sha256),
-            )
-            added = connection.execute(
-                statement.returning(items.c.site, items.c.run, items.c.sequence),
-                [asdict(row) for row in first.values()],
-            )
+            added = connection.execute(self._add_items, [values_of(row) for row in first.values()])
             new = {tuple(identity) for identity in added}
             for site, run, sequence in first.keys() - new:
-                there = _item(connection.execute(_by_identity(site, run, sequence)))
+                there = _item(connection.execute(_BY_IDENTITY, {"site": site, "run": run, "sequence": sequence}))
                 if there is not None:
                     first[site, run, sequence] = there
             self._add_events(connection, with_events)
@@ -335,7 +326,7 @@ class Store:
     def item(self, site: str, run: str, sequence: int) -> ItemRow | None:
         """The item with that identity."""
         with self._read() as connection:
-            return _item(connection.execute(_by_identity(site, run, sequence)))
+            return _item(connection.execute(_BY_IDENTITY, {"site": site, "run": run, "sequence": sequence}))
 
     def held(self, site: str, ranges: Iterable[Range]) -> Iterator[list[tuple[int, str]]]:
         """Sequence and hash of the items of each range that are there, in order; at most one more than it counts."""
@@ -453,7 +444,7 @@ class Store:
         if rows:
             connection.execute(
                 self._insert(events).on_conflict_do_nothing(index_elements=["site", "event"]),
-                [asdict(row) for row in rows],
+                [values_of(row) for row in rows],
             )
 
     def _bring_to_date(
@@ -523,7 +514,7 @@ class Store:
         with self._write() as connection:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=["site", "topic", "camera"], set_=update),
-                [asdict(row) for row in rows],
+                [values_of(row) for row in rows],
             )
             telemetry.add(connection, self._insert, with_samples)
 
@@ -544,7 +535,7 @@ class Store:
         with self._write() as connection:
             if row.kind is WishKind.COMPARED:
                 connection.execute(sa.delete(wishes).where(wishes.c.site == row.site, wishes.c.kind == row.kind))
-            statement = self._insert(wishes).values(asdict(row))
+            statement = self._insert(wishes).values(values_of(row))
             update = {"made_ms": row.made_ms, "expires_ms": row.expires_ms}
             identity = ["site", "kind", "camera", "from_ms", "to_ms"]
             connection.execute(statement.on_conflict_do_update(index_elements=identity, set_=update))
@@ -589,9 +580,15 @@ def _within(from_ms: int, to_ms: int) -> sa.ColumnElement[bool]:
     return events.c.time_ms.between(from_ms, to_ms)
 
 
-def _by_identity(site: str, run: str, sequence: int) -> sa.Select[Any]:
-    identity = (items.c.site == site, items.c.run == run, items.c.sequence == sequence)
-    return sa.select(*_item_columns()).where(*identity)
+def _adding_items(insert: Callable[[sa.Table], Any]) -> Any:
+    """Items are added, and the identities of those that were new or lost told."""
+    statement = insert(items)
+    found_again = {column: statement.excluded[column] for column in ("object", "offset", "length", "stored_ms")}
+    return statement.on_conflict_do_update(
+        index_elements=["site", "run", "sequence"],
+        set_=found_again | {"lost_ms": None},
+        where=sa.and_(items.c.lost_ms.is_not(None), items.c.sha256 == statement.excluded.sha256),
+    ).returning(items.c.site, items.c.run, items.c.sequence)
 
 
 def _item(found: sa.Result[Any]) -> ItemRow | None:
@@ -601,6 +598,11 @@ def _item(found: sa.Result[Any]) -> ItemRow | None:
 
 def _item_columns() -> list[sa.Column[Any]]:
     return [column for column in items.c if column.name != "id"]
+
+
+_BY_IDENTITY: Final = sa.select(*_item_columns()).where(
+    *(items.c[name] == sa.bindparam(name) for name in ("site", "run", "sequence"))
+)
 
 
 def _footage_columns() -> list[sa.Column[Any]]:

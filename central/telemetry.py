@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from central.core.dating import Dating, Loose
 from central.core.timeline import unix_ms
+from central.engine import values_of
 from central.schema import adrift, samples
 from edge_agent.contract import ClockQuality, Event, Info, ItemName, Message, Presence, Telemetry, parse_topic
 
@@ -91,7 +92,8 @@ def add(connection: sa.Connection, insert: Callable[[sa.Table], Any], rows: Sequ
         index_elements=_IDENTITY, set_=clock, where=sa.and_(samples.c.run.is_(None), clock["run"].is_not(None))
     )
     once = {(row.site, row.topic, row.camera, row.at_ms): row for row in rows}
-    connection.execute(statement, [asdict(once[key]) for key in sorted(once)])  # both lanes in one order: no deadlock
+    in_order = [values_of(once[key]) for key in sorted(once)]  # both lanes in the same one: no deadlock
+    connection.execute(statement, in_order)
 
 
 @dataclass(frozen=True, slots=True)

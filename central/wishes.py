@@ -21,7 +21,7 @@ from central.errors import StoreDown
 from central.history import camera_timeline
 from central.settings import PaceSettings
 from central.store import Store
-from edge_agent.contract import PRESENCE, SPOOL, Presence, PresenceState, SpoolState, Wish
+from edge_agent.contract import BATTERY, PRESENCE, SPOOL, Battery, Presence, PresenceState, SpoolState, Wish
 
 _log = logging.getLogger(__name__)
 
@@ -87,8 +87,9 @@ class Wishes:
         rows = self._standing(now_ms)
         sites = list(self._sites())
         grants = self._grants(sites, now_ms)
+        lessons = self._lessons()
         for site in sites:
-            new = wish(rows.get(site, ()), grants.get(site), now_ms)
+            new = wish(rows.get(site, ()), grants.get(site), now_ms, lessons.get(site, ()))
             if is_news(self._told.get(site), new, now_ms):
                 self._tell(site, new)
                 self._told[site] = new
@@ -114,6 +115,11 @@ class Wishes:
             return False
         fates = camera_timeline(self._store, row.site, row.camera, row.from_ms, row.to_ms, now_ms)
         return all(fate.state in (State.RECORDED, State.LOST) for fate in fates)
+
+    def _lessons(self) -> Mapping[str, tuple[str, ...]]:
+        """What each site told of its battery, which it is told in turn."""
+        rows = self._store.states(topics=(BATTERY.group,))
+        return {row.site: Battery.model_validate_json(row.body).lessons for row in rows}
 
     def _grants(self, sites: Iterable[str], now_ms: int) -> Mapping[str, Grant]:
         trunk_bytes_per_s = self._settings.trunk_bytes_per_s

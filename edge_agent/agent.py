@@ -181,6 +181,7 @@ class Agent:
 
         def heed(wish: Wish) -> None:
             late.grant(wish)
+            guard.hear(wish.lessons)
             spool.want(tuple(map(Want.of, wish.wanted)))
             spool.lock(map(Want.of, wish.locked))
             compared_ms = compare.proof.compared_ms
@@ -246,11 +247,15 @@ class Agent:
             if not self._is_light:
                 self.end(LossCause.POWER, reason)
 
+        guard = Guard(
+            *(power, settings.power, self._shower("power"), announce, flat, spool.run, clock),
+            *(spool.battery, self._shower("battery")),
+        )
         lines = Lines(clock)
         show_room = self._show_room(late, compare)
         keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         crew.hire("keep", keep)
-        crew.hire("guard", Guard(power, settings.power, self._shower("power"), announce, flat, spool.run, clock))
+        crew.hire("guard", guard)
         power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))

@@ -7,11 +7,15 @@ import re
 import secrets
 import string
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_agent.contract import MAX_COUNTER, MAX_SEQUENCE, LossCause, run_counter, run_id
 from edge_agent.core.status import End, PreviousRun
 from edge_agent.place import NOTHING, READY, SENT, Note, Place, disk_trouble
+
+if TYPE_CHECKING:
+    from edge_agent.clock import Stamp
+    from edge_agent.core.status import Backlog
 
 _OF_A_RUN: Final = re.compile(r"(\d{6}[a-z0-9]{4})_.*")
 _TAG: Final = string.ascii_lowercase + string.digits
@@ -64,9 +68,9 @@ class Life:
             if note != before:
                 place.write_note(note)
 
-    def end(self, cause: LossCause, end: End) -> None:
-        """It has ended in good order, because of `cause`."""
-        self._ended, self._end = cause, end
+    def end(self, cause: LossCause, at: Stamp, backlog: Backlog | None) -> None:
+        """It has ended in good order at that moment, because of `cause`; so much waited then."""
+        self._ended, self._end = cause, End(at.now_ms, at.quality, at.monotonic_ms, backlog)
 
     def learn(self, run: str, sequence: int) -> None:
         """The centre knows that item of another life: the next one counts on from there, and it is no news then."""

@@ -5,6 +5,7 @@ ready/        items without a receipt: the backlog
 sent/         items that the centre has; a cache until room is needed
 quarantine/   what the centre refuses for good and what could not be read back, each with a .reason.txt
 run.json      the life of the agent that uses it, or used it last
+battery.json  what discharges have taught of the battery
 locks.json    the intervals that are to go last when room is short
 .simpang-spool   what makes it this directory and no other: an empty mount point has none
 """
@@ -24,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from edge_agent.contract import ClockQuality, LossCause, run_counter
-from edge_agent.core.eviction import Locks, Span
 from edge_agent.core.status import Backlog, End
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 WRITING, READY, SENT, QUARANTINE = FOLDERS = ("writing", "ready", "sent", "quarantine")
 _MARKER: Final = ".simpang-spool"
-_LOCKS: Final = "locks.json"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PROBE_BYTES: Final = 4096
 NOTHING: Final = ("", -1)
@@ -180,26 +179,22 @@ class Place:
 
     def write_note(self, note: Note) -> None:
         """The note survives a power cut."""
-        self._keep("run.json", asdict(note))
+        self.keep("run.json", asdict(note))
 
-    def read_locks(self) -> Locks:
-        """What was kept as locked; nothing where that is lost."""
-        try:
-            return Locks(Span(*span) for span in json.loads((self.directory / _LOCKS).read_text()))
-        except (OSError, ValueError, TypeError):
-            return Locks()
-
-    def keep_locks(self, locks: Locks) -> None:
-        """They survive a power cut."""
-        self._keep(_LOCKS, locks.spans)
-
-    def _keep(self, file: str, value: object) -> None:
+    def keep(self, file: str, value: object) -> None:
         """The file holds the value as JSON, whole or not at all."""
         with disk_trouble(f"cannot write {file}"):
             scratch = self.directory / f"{file}.tmp"
             write_durably(scratch, json.dumps(value).encode())
             scratch.rename(self.directory / file)
             sync_directory(self.directory)
+
+    def read(self, file: str) -> Any:
+        """The value that was kept in the file; None when there is none that can be read."""
+        try:
+            return json.loads((self.directory / file).read_text())
+        except (OSError, ValueError):
+            return None
 
     def lock(self) -> None:
         """No other process may use the directory."""
@@ -231,6 +226,36 @@ def open_memory(directory: Path) -> Place | None:
     except SpoolError as error:
         log.warning("there is no memory to fall back on: %s", error)
         return None
+
+
+class Kept:
+    """A value that is to outlast this life, in a file of the place that is in use; noted and taken by one thread."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._value: object = None
+        self._found: object = None
+
+    def note(self, value: object) -> None:
+        """It is kept as JSON, soon."""
+        self._value = value
+
+    def take(self) -> Any:
+        """What an earlier life kept, once, when its disk is there; None else."""
+        found, self._found = self._found, None
+        return found
+
+    def find(self, place: Place) -> None:
+        """What the place has is there to be taken."""
+        self._found = place.read(self._file)
+
+    def keep(self, place: Place) -> None:
+        """What was noted is durable there, unless what lies there was not taken yet."""
+        value = self._value
+        if value is not None and self._found is None:
+            place.keep(self._file, value)
+            if self._value is value:
+                self._value = None
 
 
 def read_note(directory: Path) -> Note | None:

@@ -231,6 +231,9 @@ class PowerSettings(_Section):
     chemistry: Literal["lead-acid", "lifepo4", "li-ion"] = Field(
         "lead-acid", description="Turns a voltage into a charge, where no source has a better word"
     )
+    nominal_ah: float | None = Field(
+        None, gt=0, le=10_000, description="The battery's charge by its label, ampere-hours"
+    )
     cells: int = Field(6, ge=1, le=100, description="Cells in series: 6 in a 12 V lead-acid battery, 4 in LiFePO4")
     low_percent: Percent = Field(20, description="Below this the supply is `low`")
     stop_percent: Percent = Field(10, description="On battery at or below this the agent stops in good order")

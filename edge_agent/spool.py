@@ -19,13 +19,12 @@ from edge_agent.clock import stamp
 from edge_agent.contract import NO_CAMERA, ClockQuality, ItemKind, ItemName, LossCause
 from edge_agent.core.eviction import Locks, Span, WhenFull
 from edge_agent.core.shipping import Order, Want
-from edge_agent.core.status import End
 from edge_agent.core.stock import Stock
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 from edge_agent.finding import Finding, count_waiting
 from edge_agent.life import Life
 from edge_agent.open_segment import Writing
-from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Place, disk_trouble, open_memory, write_durably
+from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Kept, Place, disk_trouble, open_memory, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOCKS: Final = "locks.json"
 _SCAN_STEP: Final = 10_000
 """So many files are looked at in one go, which takes a moment."""
 _FEW: Final = 1000
@@ -84,6 +84,8 @@ class Spool:
         )
         self._wants: Sequence[Want] = ()
         self._wants_are_news = self._locks_are_news = False
+        self.battery = Kept("battery.json")
+        """What is known of the battery."""
         self._sequence = 0
         self._denied = False
         self._writing = Writing(self)
@@ -103,8 +105,7 @@ class Spool:
         self._memory = open_memory(memory) if memory else None
         self.run = ""
         """The name of this life."""
-        self.newest_sequence: int | None = None
-        """That of the newest item of this life."""
+        self.newest_sequence: int | None = None  # of the items of this life
         self.previous: PreviousRun | None = None
         """How the life before this one ended; None when this is the first."""
         self.last: tuple[str, int] | None = None
@@ -335,7 +336,14 @@ class Spool:
 
         One that is back is taken into use again, with what lies on it, and gets what waited in memory.
         """
-        for step in (self._regain, self._scan_on, self._unshelve, self._keep_locks, self._keep_note):
+        for step in (
+            self._regain,
+            self._scan_on,
+            self._unshelve,
+            self._keep_locks,
+            self._keep_battery,
+            self._keep_note,
+        ):
             try:
                 step()
             except SpoolError as error:
@@ -346,10 +354,10 @@ class Spool:
     def end(self, cause: LossCause) -> None:
         """The life has ended in good order, because of `cause`; the next one will know."""
         if self._life:
-            at = stamp(self._clock)
-            self._life.end(cause, End(at.now_ms, at.quality, at.monotonic_ms, self.waiting()))
+            self._life.end(cause, stamp(self._clock), self.waiting())
             for place in filter(None, (self._memory, self._disk)):
                 self._life.claim(place)
+        self._keep_battery()
 
     def close(self) -> None:
         """Another process may use the directory."""
@@ -541,9 +549,10 @@ class Spool:
             self._marker = disk.marker
             self._scanning, self.scanned = self._scan(disk), False
             if self._stock.locks is None:
-                self._stock.lock(disk.read_locks())
+                self._stock.lock(Locks.kept(disk.read(_LOCKS)))
             else:
                 self._locks_are_news = True
+        self.battery.find(disk)
         try:
             life.claim(disk)
         except SpoolFull:
@@ -606,11 +615,14 @@ class Spool:
                     disk.path(READY, name).unlink(missing_ok=True)
 
     def _keep_locks(self) -> None:
-        disk = self._disk
-        locks = self._stock.locks
+        disk, locks = self._disk, self._stock.locks
         if locks and self._locks_are_news and disk and not self.trouble:
             self._locks_are_news = False
-            disk.keep_locks(locks)
+            disk.keep(_LOCKS, locks.spans)
+
+    def _keep_battery(self) -> None:
+        if self._disk and not self.trouble:
+            self.battery.keep(self._disk)
 
     def _keep_note(self) -> None:
         if self._life and self._memory:

@@ -43,8 +43,8 @@ class Grant:
     until_ms: int
 
 
-def wish(rows: Iterable[WishRow], grant: Grant | None, at_ms: int) -> Wish:
-    """What one site is told: its rows and its grant. Of too many stretches, those that were wished for last."""
+def wish(rows: Iterable[WishRow], grant: Grant | None, at_ms: int, lessons: tuple[str, ...] = ()) -> Wish:
+    """What one site is told: its rows, its grant, and what it taught itself. Of too many stretches, the last wishes."""
     rows = sorted(rows, key=lambda row: row.made_ms, reverse=True)
     compared = next((row.from_ms for row in rows if row.kind is WishKind.COMPARED), None)
     return Wish(
@@ -53,6 +53,7 @@ def wish(rows: Iterable[WishRow], grant: Grant | None, at_ms: int) -> Wish:
         wanted=_stretches(rows, WishKind.WANTED),
         locked=_stretches(rows, WishKind.LOCKED),
         compared_since=None if compared is None else instant(compared),
+        lessons=lessons,
         at=instant(at_ms),
     )
 
@@ -63,13 +64,17 @@ _HARDLY = 0.02
 
 def is_news(told: Wish | None, new: Wish, now_ms: int) -> bool:
     """Whether a site that was told the one must be told the other. A pace that hardly differs can wait, its end not."""
-    if told is None or (told.wanted, told.locked, told.compared_since) != (new.wanted, new.locked, new.compared_since):
+    if told is None or _standing(told) != _standing(new):
         return True
     if told.pace_bytes_per_s is None or new.pace_bytes_per_s is None or told.pace_until is None:
         return told.pace_bytes_per_s != new.pace_bytes_per_s
     if unix_ms(told.pace_until) - now_ms < _RENEW_MS:
         return True
     return abs(new.pace_bytes_per_s - told.pace_bytes_per_s) > _HARDLY * told.pace_bytes_per_s
+
+
+def _standing(wish: Wish) -> tuple[object, ...]:
+    return wish.wanted, wish.locked, wish.compared_since, wish.lessons
 
 
 def _stretches(rows: Iterable[WishRow], kind: WishKind) -> tuple[Stretch, ...]:

@@ -28,7 +28,9 @@ from edge_agent.contract.items import (
     range_digest,
 )
 from edge_agent.contract.messages import (
+    MOST_LESSONS,
     MOST_STRETCHES,
+    Battery,
     CameraState,
     Event,
     EventData,
@@ -55,6 +57,7 @@ from edge_agent.contract.segment import (
     whole_boxes,
 )
 from edge_agent.contract.topics import (
+    BATTERY,
     CAMERA,
     DEFAULT_PREFIX,
     EVENT,
@@ -96,6 +99,7 @@ from edge_agent.contract.words import (
 )
 
 __all__ = [
+    "BATTERY",
     "CAMERA",
     "CONTRACT_VERSION",
     "DEFAULT_PREFIX",
@@ -113,6 +117,7 @@ __all__ = [
     "MAX_MESSAGE_BYTES",
     "MAX_RANGES",
     "MAX_SEQUENCE",
+    "MOST_LESSONS",
     "MOST_STRETCHES",
     "NO_CAMERA",
     "POWER",
@@ -122,6 +127,7 @@ __all__ = [
     "TOPICS",
     "WISH",
     "Address",
+    "Battery",
     "Boot",
     "Box",
     "CameraId",

@@ -78,6 +78,22 @@ class Power(Message):
     at: Instant
 
 
+MOST_LESSONS: Final = 8
+_Lessons = Annotated[tuple[Annotated[str, Field(max_length=1500)], ...], Field(max_length=MOST_LESSONS)]
+
+
+class Battery(Message):
+    """What the discharges of a site have taught of its battery. The centre holds it for a card that is new."""
+
+    known: bool
+    """Whether the pack has shown its end."""
+    replace_before: Instant | None = None
+    """When it will have lost a fifth of its energy, as it ages now."""
+    lessons: _Lessons = ()
+    """One for each discharge, for the agent that wrote it; a reader hands it back as it is."""
+    at: Instant
+
+
 class LinkPart(StrEnum):
     """The first broken part on the way from the agent to the centre."""
 
@@ -280,4 +296,6 @@ class Wish(Message):
     locked: _Stretches = ()
     """Footage that goes last when room is short. Below: since when both ends shall have compared what they hold."""
     compared_since: Instant | None = None
+    lessons: _Lessons = ()
+    """What the site told last of its battery, for a card that does not know it."""
     at: Instant

@@ -6,7 +6,18 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edge_agent.contract.messages import CameraState, Event, Host, Info, Link, Power, Presence, SpoolState, Wish
+from edge_agent.contract.messages import (
+    Battery,
+    CameraState,
+    Event,
+    Host,
+    Info,
+    Link,
+    Power,
+    Presence,
+    SpoolState,
+    Wish,
+)
 from edge_agent.contract.words import ID, RESERVED_SITES, Message, OffsetMs
 
 DEFAULT_PREFIX: Final = "simpang/v1"
@@ -32,13 +43,14 @@ class Topic:
 PRESENCE: Final = Topic("presence", Presence, retained=True, qos=1, summary="Who is there now; also the will")
 INFO: Final = Topic("info", Info, retained=True, qos=1, summary="What stands at the site")
 POWER: Final = Topic("power", Power, retained=True, qos=1, summary="What feeds the site and for how long")
+BATTERY: Final = Topic("battery", Battery, retained=True, qos=1, summary="What its discharges taught of the battery")
 LINK: Final = Topic("link", Link, retained=True, qos=1, summary="Which part of the way to the centre is broken")
 SPOOL: Final = Topic("spool", SpoolState, retained=True, qos=1, summary="What waits at the site")
 CAMERA: Final = Topic("camera", CameraState, retained=True, qos=1, per_camera=True, summary="What one camera gives")
 HOST: Final = Topic("host", Host, retained=True, qos=1, summary="How the mini PC is")
 EVENT: Final = Topic("event", Event, retained=False, qos=1, summary="What happened, as it happens")
 
-TOPICS: Final = (PRESENCE, INFO, POWER, LINK, SPOOL, CAMERA, HOST, EVENT)
+TOPICS: Final = (PRESENCE, INFO, POWER, BATTERY, LINK, SPOOL, CAMERA, HOST, EVENT)
 WISH: Final = Topic("wish", Wish, retained=True, qos=1, summary="What the centre would like of a site")
 """What a site is told. It writes none of it."""
 MAX_MESSAGE_BYTES: Final = 64 * 1024

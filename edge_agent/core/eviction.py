@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 from edge_agent.contract import ClockQuality, ItemKind, ItemName
 
@@ -44,6 +44,14 @@ class Locks:
             else:
                 starts.append(span.from_ms)
                 ends.append(span.to_ms)
+
+    @classmethod
+    def kept(cls, value: Any) -> Self:
+        """Those whose spans were kept as that JSON value; none where it is none of ours."""
+        try:
+            return cls(Span(*span) for span in value)
+        except (TypeError, AttributeError):
+            return cls()
 
     def hold(self, name: ItemName) -> bool:
         """Whether the item is locked; a moment without duration is where it happened."""

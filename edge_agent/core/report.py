@@ -25,6 +25,7 @@ class Pace:
 
 PACES: Final = {
     "power": Pace(2, 60),
+    "battery": Pace(0, 3600),
     "link": Pace(10, 60),
     "spool": Pace(5, 60),
     "camera": Pace(10, 60),

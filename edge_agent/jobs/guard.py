@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.contract import EventData, EventType, Power, SourceState, Supply, instant
+from edge_agent.contract import Battery, ClockQuality, EventData, EventType, Power, SourceState, Supply, instant
 from edge_agent.core import energy
-from edge_agent.core.battery import Discharge, charge_percent
+from edge_agent.core.battery import Gauge, Runtime
+from edge_agent.core.chemistry import charge_percent
+from edge_agent.core.discharge import Pack
 from edge_agent.core.fusion import Fusion
 from edge_agent.core.report import News
 from edge_agent.core.settle import Settled
+from edge_agent.core.site_battery import SiteBattery
 from edge_agent.core.supply import View
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from edge_agent.clock import Clock
     from edge_agent.core.fusion import Heard
+    from edge_agent.core.learning import Lesson
     from edge_agent.core.supply import PowerReading
     from edge_agent.settings import PowerSettings
 
@@ -27,7 +31,7 @@ _AT_EASE_S = 1.0
 _SHOW_MS = 2000
 """What has not changed is shown again after so long."""
 _GAUGE_ERROR_PERCENT = 1
-_VOLTAGE_ERROR_PERCENT = 5
+_END_UNKNOWN = "the end of this battery is not yet known"
 
 
 class Panel(Protocol):
@@ -36,6 +40,32 @@ class Panel(Protocol):
     def heard(self) -> tuple[Heard, ...]:
         """What each source said last; at once."""
         ...
+
+
+class Memory(Protocol):
+    """Where what is known of the battery outlasts this life."""
+
+    def note(self, value: object) -> None:
+        """It is kept, soon."""
+        ...
+
+    def take(self) -> object:
+        """What earlier lives knew, once; None else."""
+        ...
+
+
+def pack(settings: PowerSettings) -> Pack:
+    """The battery that the settings name."""
+    return Pack(settings.chemistry, settings.cells, settings.nominal_ah, settings.stop_voltage_v)
+
+
+def possible(reading: PowerReading, settings: PowerSettings) -> tuple[PowerReading, str]:
+    """The reading without a voltage that the pack cannot have while it feeds the site, and what was wrong with it."""
+    volts = reading.voltage_v
+    if volts is None or reading.mains is not False or pack(settings).plausible(volts):
+        return reading, ""
+    told = f"{volts:g} V is no voltage of {settings.cells} cells of {settings.chemistry}"
+    return replace(reading, voltage_v=None), f"{told}: check cells and chemistry in [power], and the wire"
 
 
 def estimated(reading: PowerReading, settings: PowerSettings) -> PowerReading:
@@ -57,13 +87,19 @@ class Guard:
         stop: Callable[[str], None],
         run: str,
         clock: Clock,
+        memory: Memory,
+        show_battery: Callable[[Battery], None],
     ) -> None:
         self._panel, self._settings = panel, settings
         self._show, self._announce, self._stop, self._run, self._clock = show, announce, stop, run, clock
+        self._memory, self._show_battery = memory, show_battery
         self._rule = energy.StopRule(settings.stop_percent, settings.stop_voltage_v)
         self._fusion = Fusion()
         self._view = View(Settled(Supply.UNKNOWN, clock.monotonic_ms()))
-        self._discharge = Discharge()
+        self._battery = SiteBattery(pack(settings), clock.boot)
+        self._told: tuple[Lesson, ...] = ()
+        self._heard: tuple[str, ...] = ()
+        self._gauge = Gauge()
         self._news = News(_SHOW_MS)
         self._asked = 0
 
@@ -72,22 +108,27 @@ class Guard:
         monotonic_ms = self._clock.monotonic_ms()
         earlier, self._fusion = self._fusion, self._fusion.see(self._panel.heard(), monotonic_ms)
         self._tell_sources(earlier)
-        reading = estimated(self._fusion.reading, self._settings)
+        measured, oddity = possible(self._fusion.reading, self._settings)
+        known = self._watch_discharge(measured, monotonic_ms)
+        reading = estimated(known, self._settings)
         before, self._view = self._view, self._view.see(reading, self._settings.low_percent, monotonic_ms)
         flaps = "mains comes and goes" if self._view.flaps else ""
-        detail = "; ".join(filter(None, (flaps, self._fusion.detail)))
+        detail = "; ".join(filter(None, (flaps, self._fusion.detail, oddity)))
         if self._view.value is not before.value:
             self._announce(
                 EventType.SUPPLY_CHANGED,
                 EventData(run=self._run, before=before.value, after=self._view.value, detail=detail),
             )
-        self._watch_discharge(reading, monotonic_ms)
         if self._news.has((reading, detail, self._fusion.states, self._view.settled), monotonic_ms):
-            self._show(self._state(reading, detail, monotonic_ms))
-        asked = energy.count(self._asked, self._view.value, reading, self._rule)
+            left, word = self._runtime(measured)
+            self._show(self._state(reading, left, detail or word, monotonic_ms))
+        # What a voltage under load seems to say is shown until there is an estimate, and stops nothing.
+        asked = energy.count(self._asked, self._view.value, known, self._rule)
         # What was measured once counts once, however often it is looked at.
         self._asked = min(asked, self._asked) if self._fusion.measured_ms == earlier.measured_ms else asked
         if energy.must_stop(self._asked):
+            self._battery.end()
+            self._remember()
             self._stop(f"battery at {_told(reading)}")
         at_ease = self._view.value is Supply.MAINS and self._view.settled.doubt is None
         return _AT_EASE_S if at_ease else _EVERY_S
@@ -104,17 +145,57 @@ class Guard:
                     ),
                 )
 
-    def _watch_discharge(self, reading: PowerReading, monotonic_ms: int) -> None:
-        if reading.mains is not False:
-            self._discharge = Discharge()
-        elif reading.charge_percent is not None:
-            self._discharge = self._discharge.see(reading.charge_percent, monotonic_ms)
+    def hear(self, lessons: tuple[str, ...]) -> None:
+        """What the centre holds of the battery counts from the next reading on; from any thread."""
+        self._heard = lessons
 
-    def _state(self, reading: PowerReading, detail: str, monotonic_ms: int) -> Power:
-        gauge = self._fusion.reading.charge_percent is not None
-        left = self._discharge.runtime(
-            self._settings.stop_percent, _GAUGE_ERROR_PERCENT if gauge else _VOLTAGE_ERROR_PERCENT
-        )
+    def _watch_discharge(self, reading: PowerReading, monotonic_ms: int) -> PowerReading:
+        """The discharge is watched; the reading with the charge that follows from it, where the source gave none."""
+        heard, self._heard = self._heard, ()
+        self._battery.hear(heard)
+        self._battery.recall(self._memory.take())
+        synced = self._clock.quality() is not ClockQuality.UNSYNCED
+        self._battery.see(reading, monotonic_ms, self._clock.now_ms() if synced else 0)
+        self._remember()
+        if reading.mains is not False:
+            self._gauge = Gauge()
+        elif reading.charge_percent is not None:
+            self._gauge = self._gauge.see(reading.charge_percent, monotonic_ms)
+        elif now := self._battery.estimate(self._settings.stop_percent):
+            return replace(reading, charge_percent=now.charge_percent)
+        return reading
+
+    def _remember(self) -> None:
+        note = self._battery.note()
+        if note is not None:
+            self._memory.note(note)
+        if self._battery.lessons != self._told:
+            self._told = self._battery.lessons
+            before_ms = self._battery.replace_before_ms
+            self._show_battery(
+                Battery(
+                    known=self._battery.known,
+                    replace_before=None if before_ms is None else instant(before_ms),
+                    lessons=self._battery.written(),
+                    at=instant(self._clock.now_ms()),
+                )
+            )
+
+    def _runtime(self, measured: PowerReading) -> tuple[Runtime | None, str]:
+        """How long it lasts, and what there is to say of that. A gauge is better than a voltage without a current."""
+        if measured.mains is not False:
+            return None, ""
+        now = self._battery.estimate(self._settings.stop_percent)
+        if measured.charge_percent is not None and not (now and now.known and now.metered):
+            return self._gauge.runtime(self._settings.stop_percent, _GAUGE_ERROR_PERCENT), ""
+        if now is None:
+            return None, ""
+        if now.known:
+            return now.runtime, ""
+        # The bounds hold; a figure between them would be a guess.
+        return replace(now.runtime, s=None), _END_UNKNOWN
+
+    def _state(self, reading: PowerReading, left: Runtime | None, detail: str, monotonic_ms: int) -> Power:
         runtime_s, low_s, high_s = (left.s, left.low_s, left.high_s) if left else (None, None, None)
         now_ms = self._clock.now_ms()
         return Power(

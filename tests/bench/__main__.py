@@ -13,10 +13,11 @@ from typing import Final
 
 import pytest
 
-from tests.bench import drain, fair, history, ingest, record, spool
+from tests.bench import battery, drain, fair, history, ingest, record, spool
 from tests.bench.report import REPORT, Finding, show, write
 
 MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {
+    "battery": battery.measure,
     "record": record.measure,
     "drain": drain.measure,
     "fair": fair.measure,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -21,7 +23,7 @@ from starlette.testclient import TestClient
 from central.archive import Archive
 from central.enrolment import Roll, enrol
 from central.errors import ArchiveDown, StoreDown
-from central.ingest import Ingest
+from central.ingest import Clerk, Ingest, sheet_of, tabulate
 from central.settings import S3Settings
 from central.store import ItemRow, Store
 from edge_agent.contract import (
@@ -135,6 +137,18 @@ def test_the_same_bytes_again_get_the_same_receipt(door: Door) -> None:
     assert len(door.objects()) == 1
 
 
+def test_the_same_bytes_a_day_later_leave_one_object(door: Door) -> None:
+    name, data = make_segment()
+    key = f"2026/01/02/aloha/north/{name}"
+    door.archive.put(key, data)
+    door.store.add_items(*tabulate([sheet_of("aloha", name, data, key, T)]))
+    assert door.put(name, data).status_code == 200
+    row = door.store.item("aloha", name.run, name.sequence)
+    assert row is not None
+    assert row.object == key
+    assert door.objects() == [door.folder / key]
+
+
 def test_items_may_come_twice_out_of_order_and_through_another_door(door: Door) -> None:
     """The centre moved, or was started again: its store decides, not its address or its memory."""
     items = [make_segment(sequence=sequence, media_start_ms=sequence * 4000) for sequence in (5, 1, 4, 0, 3)]
@@ -160,6 +174,17 @@ def test_other_bytes_under_the_same_identity_are_refused_and_not_kept(door: Door
     row = door.store.item("aloha", name.run, name.sequence)
     assert row is not None
     assert row.sha256 == name.sha256
+
+
+def test_an_event_under_the_identity_of_another_is_not_told(door: Door) -> None:
+    first, other = (
+        Event(id=f"{RUN}/{number}", source="/aloha", type=kind, time=instant(T), data=EventData(run=RUN)).to_json()
+        for number, kind in enumerate([EventType.AGENT_STARTED, EventType.CAMERA_LOST])
+    )
+    assert door.put(make_item(ItemKind.EVENT, first), first).status_code == 201
+    refused(door.put(make_item(ItemKind.EVENT, other), other), 409)
+    ((_, stored),) = door.store.events("aloha", 10)
+    assert stored.type == EventType.AGENT_STARTED
 
 
 def test_parallel_deliveries_of_one_item_agree(door: Door) -> None:
@@ -430,6 +455,25 @@ def test_a_disk_without_room_asks_to_come_back(sqlite_store: Store, tmp_path: Pa
         door.close()
 
 
+def test_what_is_stored_has_its_receipt_though_there_is_no_room_or_no_archive(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its agent must be able to let it go."""
+    name, data = make_segment()
+    receipt = door.put(name, data).content
+    door.archive._reserve_bytes = 2**60
+    answer = door.put(name, data)
+    assert (answer.status_code, answer.content) == (200, receipt)
+    refused(door.put(replace(name, sequence=name.sequence + 1), data), 507)
+
+    def archive_down(*_: object) -> None:
+        raise ArchiveDown("the archive does not answer")
+
+    monkeypatch.setattr(door.archive, "put", archive_down)
+    answer = door.put(name, data)
+    assert (answer.status_code, answer.content) == (200, receipt)
+
+
 def test_a_store_or_an_archive_that_is_down_asks_to_come_back(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     name, data = make_segment()
 
@@ -439,14 +483,16 @@ def test_a_store_or_an_archive_that_is_down_asks_to_come_back(door: Door, monkey
     def archive_down(*_: object) -> None:
         raise ArchiveDown("the archive does not answer")
 
-    for part, method, trouble in (
-        (door.store, "item", store_down),
-        (door.store, "add_items", store_down),
-        (door.archive, "put", archive_down),
+    picture = b"\xff\xd8\xff\xe0 picture \xff\xd9"
+    snapshot = make_item(ItemKind.SNAPSHOT, picture, sequence=1, camera="north")
+    for part, method, trouble, item in (
+        (door.store, "item", store_down, (snapshot, picture)),
+        (door.store, "add_items", store_down, (name, data)),
+        (door.archive, "put", archive_down, (name, data)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(part, method, trouble)
-            answer = door.put(name, data)
+            answer = door.put(*item)
             refused(answer, 503)
             assert int(answer.headers["retry-after"]) > 0
     assert door.store.item("aloha", name.run, name.sequence) is None
@@ -490,8 +536,33 @@ def test_many_items_are_filed_in_few_transactions(door: Door, monkeypatch: pytes
 
     monkeypatch.setattr(door.store, "add_items", counted)
     name, data = make_segment()
+    began_s = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda n: door.put(replace(name, sequence=n), data), range(64)))
     assert {answer.status_code for answer in answers} == {201}
     assert sum(sizes) == 64
+    assert len(sizes) <= 100 * (time.monotonic() - began_s) + 1, "more than a hundred transactions a second"
     assert len({hashlib.sha256(answer.content).hexdigest() for answer in answers}) == 64
+
+
+def test_an_item_is_filed_though_its_door_closed_meanwhile(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = Signal()
+    add_items = sqlite_store.add_items
+
+    def late(*rows: Any) -> object:
+        assert closed.wait(10)
+        return add_items(*rows)
+
+    monkeypatch.setattr(sqlite_store, "add_items", late)
+    clerk = Clerk(sqlite_store)
+    name, data = make_segment()
+
+    async def leave() -> None:
+        clerk.file(sheet_of("aloha", name, data, "key", T))
+
+    asyncio.run(leave())
+    closed.set()
+    clerk.close()
+    assert sqlite_store.item("aloha", name.run, name.sequence) is not None

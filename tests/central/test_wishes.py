@@ -20,6 +20,8 @@ from edge_agent.bus import Bus, Door, connect
 from edge_agent.clock import SystemClock
 from edge_agent.contract import (
     MAX_MESSAGE_BYTES,
+    MOST_LESSONS,
+    Battery,
     CameraState,
     PaceLimit,
     Presence,
@@ -129,7 +131,8 @@ def row(kind: WishKind, at: int = 0, made_ms: int = T, expires_ms: int | None = 
 
 def test_a_wish_is_whole_and_fits_a_message() -> None:
     many = [row(kind, at, T + at) for kind in (WishKind.WANTED, WishKind.LOCKED) for at in range(300)]
-    told = wish([*many, WishRow("aloha", WishKind.COMPARED, "", T, T, T, None)], Grant(5, T + 9), T)
+    lessons = ("x" * 1500,) * MOST_LESSONS
+    told = wish([*many, WishRow("aloha", WishKind.COMPARED, "", T, T, T, None)], Grant(5, T + 9), T, lessons)
     assert (len(told.wanted), len(told.locked), told.compared_since) == (200, 200, instant(T))
     assert told.wanted[0].from_at == instant(T + 299), "of too many, those of last"
     assert (told.pace_bytes_per_s, told.pace_until) == (5, instant(T + 9))
@@ -148,6 +151,7 @@ def test_what_hardly_differs_is_no_news_until_its_grant_runs_out() -> None:
     assert is_news(told(100), told(97), T)
     assert is_news(told(100), told(100), T + 31_000)
     assert is_news(told(100), told(100, (row(WishKind.WANTED),)), T)
+    assert is_news(told(None), wish((), None, T, ("a lesson",)), T)
 
 
 class Telling:
@@ -197,6 +201,14 @@ def test_wanted_footage_is_wanted_until_it_has_come(world: World) -> None:
     world.segment(4)
     assert [told.wanted for told in telling.look(60_000)] == [()]
     assert world.store.wishes() == []
+
+
+def test_a_site_is_told_what_its_battery_taught_for_a_card_that_does_not_know_it(world: World) -> None:
+    telling = Telling(world)
+    assert [told.lessons for told in telling.look()] == [()]
+    world.state("battery", Battery(known=True, lessons=("one", "two"), at=instant(T)))
+    assert [told.lessons for told in telling.look(2000)] == [("one", "two")]
+    assert telling.look(2000) == []
 
 
 def test_a_wish_expires(world: World) -> None:

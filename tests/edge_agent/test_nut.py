@@ -20,6 +20,7 @@ from edge_agent.contract import EventData, EventType, Power, Supply
 from edge_agent.core.supply import sane
 from edge_agent.errors import PowerError
 from edge_agent.jobs.guard import Guard
+from edge_agent.place import Kept
 from edge_agent.power import openers
 from edge_agent.power.nut import NutSource, reading
 from edge_agent.power.panel import Panel
@@ -76,7 +77,10 @@ def test_a_discharge_is_followed_to_the_ordered_stop(tmp_path: Path) -> None:
             told.append(data)
             assert kind is EventType.SUPPLY_CHANGED
 
-        guard = Guard(panel, settings, shown.append, announce, stops.append, "000001aaaa", clock)
+        nothing = Kept("battery.json")
+        guard = Guard(
+            *(panel, settings, shown.append, announce, stops.append, "000001aaaa", clock), nothing, lambda _: None
+        )
         until(lambda: guard.run_once() and stops, 40, "the stop", every_s=0.5)
         panel.close()
     assert [data.after for data in told] == ["mains", "battery", "low"]

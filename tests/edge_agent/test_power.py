@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.contract import EventData, EventType, Power, Supply
-from edge_agent.core import battery, energy, supply
+from edge_agent.contract import Battery, EventData, EventType, Power, Supply
+from edge_agent.core import battery, chemistry, energy, supply
 from edge_agent.core.fusion import Heard
 from edge_agent.core.settle import Settled
 from edge_agent.core.supply import NOTHING, PowerReading, View
 from edge_agent.jobs.guard import Guard
+from edge_agent.place import Kept
 from edge_agent.settings import PowerSettings
 from tests.fakes import FakeClock
 
@@ -109,20 +111,20 @@ def test_mains_that_flaps_is_believed_to_be_back_once_it_stays() -> None:
 
 
 @given(st.sampled_from(["lead-acid", "lifepo4", "li-ion"]), st.floats(0, 100), st.floats(0, 100), st.integers(1, 16))
-def test_more_volts_are_never_less_charge(chemistry: battery.Chemistry, one: float, other: float, cells: int) -> None:
+def test_more_volts_are_never_less_charge(kind: chemistry.Chemistry, one: float, other: float, cells: int) -> None:
     low, high = sorted((one, other))
-    assert 0 <= battery.charge_percent(low, chemistry, cells) <= battery.charge_percent(high, chemistry, cells) <= 100
+    assert 0 <= chemistry.charge_percent(low, kind, cells) <= chemistry.charge_percent(high, kind, cells) <= 100
 
 
 def test_a_rested_lead_acid_battery_is_half_full_at_twelve_and_a_quarter_volts() -> None:
-    assert battery.charge_percent(12.24, "lead-acid", 6) == pytest.approx(50)
-    assert battery.charge_percent(13.2, "lifepo4", 4) > 90
-    assert battery.charge_percent(10.0, "lead-acid", 6) == 0
+    assert chemistry.charge_percent(12.24, "lead-acid", 6) == pytest.approx(50)
+    assert chemistry.charge_percent(13.2, "lifepo4", 4) > 90
+    assert chemistry.charge_percent(10.0, "lead-acid", 6) == 0
 
 
 @given(st.floats(0.002, 2), st.floats(30, 100), st.floats(0, 20), st.integers(60, 600))
 def test_a_steady_discharge_ends_when_foretold(rate: float, charge: float, mark: float, seconds: int) -> None:
-    discharge, last = battery.Discharge(), charge
+    discharge, last = battery.Gauge(), charge
     for second in range(0, seconds, 2):
         last = charge - rate * second
         discharge = discharge.see(last, second * 1000)
@@ -138,11 +140,12 @@ def test_a_steady_discharge_ends_when_foretold(rate: float, charge: float, mark:
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10_000_000)), max_size=50))
 def test_no_jump_of_the_charge_gives_a_senseless_runtime(steps: list[tuple[float, int]]) -> None:
-    discharge, now_ms = battery.Discharge(), 0
+    discharge, now_ms = battery.Gauge(), 0
     for charge, passed_ms in steps:
         now_ms += passed_ms
         discharge = discharge.see(charge, now_ms)
         if left := discharge.runtime(10, 1):
+            assert left.s is not None
             assert 0 <= left.low_s <= left.s
             assert left.high_s is None or left.high_s >= left.s
         assert len(discharge.points) <= 452
@@ -174,19 +177,37 @@ def test_where_nothing_is_measured_the_word_of_the_source_asks_for_the_stop() ->
 class Watched:
     """A guard with one source that says what it is told; a text is why it cannot be read."""
 
-    def __init__(self, source: str = "gpio") -> None:
+    def __init__(self, source: str = "gpio", **settings: float) -> None:
         self.clock = FakeClock()
         self.shown: list[Power] = []
         self.events: list[EventData] = []
         self.sources: list[EventData] = []
         self.stops: list[str] = []
+        self.taught: list[Battery] = []
+        self.kept: object = None
+        self.found: object = None
         self._heard = Heard(source)
         self.guard = Guard(
-            self, PowerSettings(), self.shown.append, self._announce, self.stops.append, "000001aaaa", self.clock
+            self,
+            PowerSettings.model_validate(settings),
+            self.shown.append,
+            self._announce,
+            self.stops.append,
+            "000001aaaa",
+            self.clock,
+            self,
+            self.taught.append,
         )
 
     def heard(self) -> tuple[Heard, ...]:
         return (self._heard,)
+
+    def note(self, value: object) -> None:
+        self.kept = json.loads(json.dumps(value))
+
+    def take(self) -> object:
+        found, self.found = self.found, None
+        return found
 
     def _announce(self, kind: EventType, data: EventData) -> None:
         (self.sources if kind is EventType.SOURCE_CHANGED else self.events).append(data)
@@ -290,11 +311,67 @@ def test_a_site_without_a_source_says_none() -> None:
         def heard(self) -> tuple[Heard, ...]:
             return ()
 
-    Guard(Bare(), PowerSettings(), shown.append, lambda *_: None, lambda _: None, "000001aaaa", clock).run_once()
+    guard = Guard(
+        *(Bare(), PowerSettings(), shown.append, lambda *_: None, lambda _: None, "000001aaaa", clock),
+        *(Kept("battery.json"), lambda _: None),
+    )
+    guard.run_once()
     assert (shown[0].source, shown[0].sources, shown[0].supply) == ("none", (), Supply.UNKNOWN)
 
 
 def test_an_empty_battery_on_mains_stops_nothing() -> None:
     watched = Watched()
     watched.see(replace(ON_MAINS, charge_percent=0, voltage_v=10.0), 30)
+    assert not watched.stops
+
+
+def test_a_pack_whose_end_is_not_known_gives_bounds_and_says_so() -> None:
+    watched = Watched()
+    for tenth in range(30):
+        power = watched.see(PowerReading(False, 12.5 - 0.02 * tenth, 5.0), 60)
+    assert power.runtime_s is None
+    assert power.runtime_low_s is not None
+    assert power.runtime_high_s is not None
+    assert power.runtime_low_s < power.runtime_high_s
+    assert "not yet known" in power.detail
+    assert 0 < (power.charge_percent or 0) < 100
+
+
+def test_what_a_discharge_taught_is_told_kept_and_taken_from_both_copies() -> None:
+    watched = Watched(stop_percent=0)
+    watched.see(ON_MAINS, 5)
+    for step in range(120):
+        watched.see(PowerReading(False, 12.6 - 0.0175 * step, 5.0), 30)
+    assert not watched.taught
+    watched.see(ON_MAINS, 5)
+    (told,) = watched.taught
+    assert told.known
+    assert len(told.lessons) == 1
+    assert told.replace_before
+    restarted, new_card = Watched(), Watched()
+    restarted.found = watched.kept
+    restarted.see(ON_MAINS, 1)
+    assert restarted.taught[-1].lessons == told.lessons
+    new_card.guard.hear(told.lessons)
+    new_card.see(ON_MAINS, 1)
+    assert new_card.taught[-1].lessons == told.lessons
+
+
+def test_a_voltage_that_the_pack_cannot_have_stops_nothing_and_is_told() -> None:
+    watched = Watched(stop_voltage_v=11.0)
+    watched.see(ON_MAINS, 5)
+    for volts in (0.0, 3.3, 48.0):
+        power = watched.see(PowerReading(False, volts), 30)
+        assert power.voltage_v is None
+        assert "6 cells of lead-acid" in power.detail
+    assert not watched.stops
+
+
+def test_a_voltage_that_sags_when_mains_is_lost_is_no_empty_battery() -> None:
+    watched = Watched(nominal_ah=18)
+    watched.see(ON_MAINS, 5)
+    power = watched.see(PowerReading(False, 11.9, 9.0), 50)
+    assert (power.charge_percent or 0) < 5, "by a curve of packs at rest"
+    power = watched.see(PowerReading(False, 11.9, 9.0), 60)
+    assert (power.charge_percent or 0) > 10
     assert not watched.stops

@@ -396,3 +396,25 @@ def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         name = segment.salvage()
         assert name is not None
         assert read_facts((tmp_path / "ready" / str(name)).read_bytes()).recovered
+
+
+def test_what_is_known_of_the_battery_outlasts_a_life_and_is_taken_before_it_is_written_over(tmp_path: Path) -> None:
+    def kept() -> object:
+        return json.loads((tmp_path / "battery.json").read_text())
+
+    with opened(tmp_path) as spool:
+        assert spool.battery.take() is None
+        spool.battery.note({"lessons": [1]})
+        assert spool.tend() == ""
+    with opened(tmp_path) as spool:
+        spool.battery.note({"lessons": []})
+        assert spool.tend() == ""
+        assert kept() == {"lessons": [1]}
+        assert spool.battery.take() == {"lessons": [1]}
+        assert spool.battery.take() is None
+        spool.battery.note({"lessons": [1, 2]})
+        spool.end(LossCause.POWER)
+        assert kept() == {"lessons": [1, 2]}
+    (tmp_path / "battery.json").write_text("half a no")
+    with opened(tmp_path) as spool:
+        assert spool.battery.take() is None
