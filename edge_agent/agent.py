@@ -10,6 +10,7 @@ The threads, and why each is one:
     look            the way to the centre: a name lookup on a broken link blocks for half a minute
     probe           the network port, once a second, whatever `look` is stuck in
     guard           the battery, once or twice a second, whatever the disk does
+    outlets         the power of cameras, where the agent can cut it: a command of the operator's may hang
     power SOURCE    one per source of power readings: a bus that hangs delays no other, and restarts nothing
     keep            room on the disk: deleting may block
     report          state messages, at once at news
@@ -46,24 +47,25 @@ from edge_agent.contract import (
     Power,
     PresenceState,
     SpoolState,
+    Step,
     Supply,
     instant,
 )
 from edge_agent.core.drain import Drain
-from edge_agent.core.energy import StopRule
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.fusion import Fusion
 from edge_agent.core.pace import Limits, parse_window
 from edge_agent.core.passage import first_breath, greeting, last_gasp
 from edge_agent.core.report import camera_state, spool_state
 from edge_agent.core.shipping import Order, Want
-from edge_agent.core.status import CameraStatus, End
+from edge_agent.core.status import CameraStatus, End, Feed
 from edge_agent.core.waking import Waking
 from edge_agent.crew import Crew
 from edge_agent.errors import SpoolError
 from edge_agent.gates import FreshGate, LateGate
 from edge_agent.host import HostProbe
 from edge_agent.jobs.compare import Compare
+from edge_agent.jobs.feeds import Feeds
 from edge_agent.jobs.guard import Guard, estimated
 from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.probe import Look, Probe
@@ -71,6 +73,7 @@ from edge_agent.jobs.record import Record
 from edge_agent.jobs.report import Report
 from edge_agent.jobs.ship import Lane, Ship
 from edge_agent.journal import Journal
+from edge_agent.outlets import open_outlet
 from edge_agent.power import openers
 from edge_agent.power.panel import Panel
 from edge_agent.probe import WayProbe
@@ -80,13 +83,14 @@ from edge_agent.systemd import notify
 from edge_agent.uplink import Uplink
 
 if TYPE_CHECKING:
+    from edge_agent.camera.source import Source
     from edge_agent.clock import Clock
     from edge_agent.contract import Message, Wish
     from edge_agent.core.fusion import Heard
     from edge_agent.core.status import Room
     from edge_agent.core.supply import PowerReading
     from edge_agent.last_good import LastGood
-    from edge_agent.settings import Settings
+    from edge_agent.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -195,9 +199,9 @@ class Agent:
         bus = Bus(door, spool.run, clock, heed, rival)
         announce = Journal(settings.site, spool, bus, clock).announce
         previous, now = spool.previous, stamp(clock)
-        rule = StopRule(settings.power.stop_percent, settings.power.stop_voltage_v)
+        plan = settings.power.plan(len(settings.cameras))
         was_empty = previous is not None and previous.in_order and previous.cause is LossCause.POWER
-        waking = Waking(rule, was_empty, reading, now.monotonic_ms, now.monotonic_ms)
+        waking = Waking(plan.stop, was_empty, reading, now.monotonic_ms, now.monotonic_ms)
         breath = first_breath(
             spool.run, previous, spool.waiting(), End(now.now_ms, now.quality, now.monotonic_ms), waking.why
         )
@@ -247,14 +251,33 @@ class Agent:
             if not self._is_light:
                 self.end(LossCause.POWER, reason)
 
+        eye = Eye()
+        ladder = settings.power.ladder
+        outlets = {outlet.camera: open_outlet(outlet) for outlet in ladder.outlets}
+        feeds = Feeds(outlets, ladder.turns, clock)
+
+        def show_camera(status: CameraStatus) -> None:
+            feeds.see(status)
+            self._show_camera(status)
+
+        def shed(measures: frozenset[Step]) -> None:
+            spool.events_only = Step.RECORD_ONLY in measures
+            late.hold(held=not measures.isdisjoint({Step.NO_BACKFILL, Step.RECORD_ONLY}))
+            eye.shut = Step.NO_PICTURE_CHECKS in measures
+            feeds.shed(measures)
+            if outlets:
+                crew.hurry("outlets")
+
         guard = Guard(
-            *(power, settings.power, self._shower("power"), announce, flat, spool.run, clock),
+            *(power, settings.power, plan, self._shower("power"), announce, shed, flat, spool.run, clock),
             *(spool.battery, self._shower("battery")),
         )
         lines = Lines(clock)
         show_room = self._show_room(late, compare)
         keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         crew.hire("keep", keep)
+        if outlets:
+            crew.hire("outlets", feeds)
         crew.hire("guard", guard)
         power.call(partial(crew.hurry, "guard"))
         crew.hire("look", far)
@@ -265,22 +288,22 @@ class Agent:
         notify("READY=1")
         self._last_good.keep()
         if self._has_charge(waking, power, bus):
-            eye = Eye()
             began = previous.cause if previous else None
             for camera in settings.cameras:
                 thread = f"record {camera.id}"
                 record = Record(
                     camera,
-                    partial(open_source, camera, clock, crew.stop, lines),
+                    partial(_open_feed, camera, clock, crew.stop, lines),
                     spool,
                     eye,
                     clock,
                     crew.stop,
                     announce=announce,
-                    show=self._show_camera,
+                    show=show_camera,
                     make_room=keep.make_room,
                     beat=partial(crew.progress, thread),
                     began=began,
+                    feed=partial(feeds.feed, camera.id),
                 )
                 crew.hire(thread, record)
             for name, ship in ships.items():
@@ -291,6 +314,8 @@ class Agent:
             lines.watch()
         notify("STOPPING=1")
         self._finish(spool, announce, report, ships["ship"], bus, silence)
+        if not (self._ending and self._ending.cause is LossCause.POWER):
+            feeds.close()  # an empty battery feeds no more cameras
 
     def _has_charge(self, waking: Waking, power: Panel, bus: Bus) -> bool:
         """Whether there is charge for more than a light start, once there is; false when told to stop before."""
@@ -420,6 +445,11 @@ class Agent:
         waiting = next((fact.backlog_items for fact in facts if isinstance(fact, SpoolState)), 0)
         recording = sum(camera.recording for camera in cameras)
         return f"recording {recording} of {len(cameras)} cameras, {waiting} items wait for the centre"
+
+
+def _open_feed(camera: CameraSettings, clock: Clock, stop: threading.Event, lines: Lines, feed: Feed) -> Source:
+    chosen = camera.model_copy(update={"url": camera.sub_url}) if feed is Feed.SUB else camera
+    return open_source(chosen, clock, stop, lines)
 
 
 def _memory_of(directory: Path) -> Path:

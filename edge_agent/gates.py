@@ -96,6 +96,7 @@ class LateGate:
     def __init__(self, fresh: FreshGate, limits: Limits, clock: Clock) -> None:
         self._fresh, self._limits, self._clock = fresh, limits, clock
         self._grant: Grant | None = None
+        self._held = False
         self._known = Allowance(None, PaceLimit.NONE)
         self._known_until_ms = 0
         self._meter = Meter()
@@ -108,6 +109,11 @@ class LateGate:
         self._grant = granted(wish, clock.now_ms(), clock.quality(), clock.monotonic_ms())
         self._known_until_ms = 0
 
+    def hold(self, *, held: bool) -> None:
+        """The backlog waits for mains from now on, or does so no longer."""
+        self._held = held
+        self._known_until_ms = 0
+
     def allowance(self) -> Allowance:
         """What the backlog may take just now, or half a second ago."""
         now_ms = self._clock.monotonic_ms()
@@ -118,7 +124,7 @@ class LateGate:
     def _look(self, now_ms: int) -> Allowance:
         moment = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC).astimezone()
         local = None if self._clock.quality() is ClockQuality.UNSYNCED else moment
-        return allowance(self._limits, self._grant, local, now_ms)
+        return allowance(self._limits, self._grant, local, now_ms, held=self._held)
 
     def opens_in_s(self) -> float:
         """Seconds until it is worth asking again; 0 while an item may begin."""

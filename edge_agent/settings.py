@@ -12,7 +12,7 @@ import ssl
 import tomllib
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -27,8 +27,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from edge_agent.contract import DEFAULT_PREFIX, NO_CAMERA, RESERVED_SITES, CameraId, SiteId
+from edge_agent.contract import DEFAULT_PREFIX, NO_CAMERA, RESERVED_SITES, CameraId, SiteId, Step
+from edge_agent.core.energy import Load, Plan, Rung, loads_w
 from edge_agent.core.pace import parse_window
+from edge_agent.core.turns import Turns
 from edge_agent.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -126,6 +128,9 @@ class CameraSettings(_Section):
         "rtsp", description="An RTSP camera; a file or device that libav opens; or a rendered test scene"
     )
     url: str = Field("", description="`rtsp://host/path`, or the path of the file or device; no credentials in it")
+    sub_url: str = Field(
+        "", description="The camera's smaller stream, recorded while the site spares its battery; empty: the same"
+    )
     username: str = Field("", description="User at the camera")
     password: SecretStr = Field(SecretStr(""), description="Password at the camera")
     segment_s: float = Field(4, ge=1, le=60, description="Target length of a segment; it ends on the next key frame")
@@ -147,11 +152,12 @@ class CameraSettings(_Section):
             return self
         if not self.url:
             raise ValueError(f"source {self.source!r} needs a url")
-        parts = urlsplit(self.url)
-        if parts.username or parts.password:
-            raise ValueError("the url holds credentials; move them to `username` and `password`")
-        if self.source == "rtsp" and (parts.scheme not in {"rtsp", "rtsps"} or not parts.hostname):
-            raise ValueError("the url is not one like rtsp://host/path")
+        for name, url in (("url", self.url), ("sub_url", self.sub_url or self.url)):
+            parts = urlsplit(url)
+            if parts.username or parts.password:
+                raise ValueError(f"the {name} holds credentials; move them to `username` and `password`")
+            if self.source == "rtsp" and (parts.scheme not in {"rtsp", "rtsps"} or not parts.hostname):
+                raise ValueError(f"the {name} is not one like rtsp://host/path")
         return self
 
 
@@ -222,6 +228,92 @@ class SimulatedSettings(_Section):
     recharge_s: float = Field(3600, gt=0, description="From empty to full on mains")
 
 
+class RungSettings(_Section):
+    """A step of the ladder, mildest first. It is taken at whichever mark comes first, with all that stand before it."""
+
+    step: Literal[
+        Step.NO_PUBLIC_STREAM,
+        Step.NO_BACKFILL,
+        Step.SUB_STREAM,
+        Step.NO_PICTURE_CHECKS,
+        Step.CAMERAS_IN_TURNS,
+        Step.RECORD_ONLY,
+    ] = Field(description="What is given up")
+    minutes_left: float = Field(
+        0, ge=0, description="At or below so many minutes left, by the lower bound of the estimate; 0 for never"
+    )
+    percent: Percent = Field(0, description="Or at or below this charge")
+
+
+_STEPS: Final = (
+    RungSettings(step=Step.NO_PUBLIC_STREAM, minutes_left=60, percent=80),
+    RungSettings(step=Step.NO_BACKFILL, minutes_left=60, percent=70),
+    RungSettings(step=Step.SUB_STREAM, minutes_left=45, percent=60),
+    RungSettings(step=Step.NO_PICTURE_CHECKS, minutes_left=45, percent=50),
+    RungSettings(step=Step.CAMERAS_IN_TURNS, minutes_left=30, percent=40),
+    RungSettings(step=Step.RECORD_ONLY, minutes_left=10, percent=15),
+)
+
+
+class OutletSettings(_Section):
+    """The power of one camera, where the agent can cut it: by a pin with a relay, or a command that switches a port."""
+
+    camera: CameraId = Field(description="Which camera has its power from there")
+    pin: int | None = Field(None, ge=0, le=27, description="Output that cuts it off, BCM number")
+    active_high: bool = Field(True, description="The camera is cut off while the pin is high")
+    command: tuple[str, ...] = Field((), description="Run with `on` or `off` as its last word, in place of a pin")
+
+    @model_validator(mode="after")
+    def _a_way_to_switch(self) -> Self:
+        if self.pin is None and not self.command:
+            raise ValueError(f"the outlet of camera {self.camera!r} needs a pin or a command")
+        return self
+
+
+class LadderSettings(_Section):
+    """What the site gives up as its battery runs down; the ordered stop of `[power]` is the last step.
+
+    The watts are what the battery gives, converters included; they matter where a target is set.
+    """
+
+    survive_s: float = Field(
+        0, ge=0, description="So long after mains is lost the site shall still run; takes the place of the marks"
+    )
+    hold_s: float = Field(60, ge=1, description="Mains must hold for so long before a step is undone, and the next")
+    full_s: float = Field(
+        0,
+        ge=0,
+        description="So long a full battery lasts at full load, at least: counts until a discharge tells better, and "
+        "where nothing tells the charge. 0: not known",
+    )
+    every_s: float = Field(58, ge=1, description="In turns: so often the next camera gets power")
+    boot_s: float = Field(50, ge=0, description="In turns: so long after it got power a camera is recorded, at most")
+    look_s: float = Field(5, ge=2, description="In turns: so long it records then, before its power is cut")
+    base_w: float = Field(10.6, gt=0, description="Board, disk, switch and uplink")
+    camera_w: float = Field(10.8, ge=0, description="One camera")
+    backfill_w: float = Field(0.6, ge=0, description="More while the backlog is sent")
+    pictures_w: float = Field(0.1, ge=0, description="More for snapshots and picture checks")
+    shipping_w: float = Field(0.2, ge=0, description="More while what is fresh is sent")
+    steps: tuple[RungSettings, ...] = Field(_STEPS, description="The steps")
+    outlets: tuple[OutletSettings, ...] = Field((), description="The power of the cameras")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for what, names in (
+            ("step", [rung.step.value for rung in self.steps]),
+            ("outlet of camera", [outlet.camera for outlet in self.outlets]),
+            ("outlet with pin", [str(outlet.pin) for outlet in self.outlets if outlet.pin is not None]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"there are two: {what} {twice[0]}")
+        return self
+
+    @property
+    def turns(self) -> Turns:
+        """How cameras take turns."""
+        return Turns(self.every_s, self.boot_s, self.look_s)
+
+
 class PowerSettings(_Section):
     """How the agent learns of mains and battery, and what it does when the battery ends.
 
@@ -246,12 +338,24 @@ class PowerSettings(_Section):
     gpio: GpioSettings | None = Field(None, description="Pins of the board")
     i2c: I2cSettings | None = Field(None, description="A gauge on I2C")
     simulated: SimulatedSettings | None = Field(None, description="A battery in a file")
+    ladder: LadderSettings = Field(LadderSettings(), description="What the site gives up")
 
     @model_validator(mode="after")
     def _low_comes_before_the_stop(self) -> Self:
         if self.low_percent < self.stop_percent:
             raise ValueError("low_percent is below stop_percent")
         return self
+
+    def plan(self, cameras: int) -> Plan:
+        """The ladder of a site with so many cameras, the ordered stop included."""
+        ladder = self.ladder
+        rungs = (
+            *(Rung(rung.step, rung.minutes_left, rung.percent) for rung in ladder.steps),
+            Rung(Step.STOP, percent=self.stop_percent, voltage_v=self.stop_voltage_v),
+        )
+        load = Load(ladder.base_w, ladder.camera_w, ladder.backfill_w, ladder.pictures_w, ladder.shipping_w)
+        loads = loads_w(load, rungs, cameras, len(ladder.outlets), ladder.turns)
+        return Plan(rungs, loads, ladder.hold_s, ladder.survive_s, ladder.full_s)
 
 
 class LinkSettings(_Section):
@@ -307,6 +411,13 @@ class Settings(BaseSettings):
     link: LinkSettings = LinkSettings()
     ship: ShipSettings = ShipSettings()
     report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _outlets_have_their_cameras(self) -> Self:
+        ids = {camera.id for camera in self.cameras}
+        if strange := sorted({outlet.camera for outlet in self.power.ladder.outlets} - ids):
+            raise ValueError(f"power.ladder.outlets: there is no camera {strange[0]!r}")
+        return self
 
     @field_validator("site")
     @classmethod

@@ -40,9 +40,13 @@ class Eye:
         self._width_px, self._quality_percent = width_px, quality_percent
         self._watches: dict[str, Watch] = defaultdict(Watch)
         self._lock = Lock()
+        self.shut = False
+        """While it is, it makes out nothing."""
 
     def look(self, camera: str, codec: str, extradata: bytes, data: bytes) -> Look | None:
         """What a coded key frame of that camera shows; None when it cannot be decoded."""
+        if self.shut:
+            return None
         with self._lock:
             frame = _decode(codec, extradata, data)
             if frame is None:

@@ -95,6 +95,8 @@ class Spool:
         self.trouble = ""
         """Why the disk cannot be used; empty while it can."""
         self._short = self._unreadable = ""
+        self.events_only = False
+        """While it is, nothing else that is fresh can be taken."""
         self.arrived = Event()
         """Set on each commit; whoever ships waits for it and clears it."""
         self.late = Event()
@@ -169,7 +171,7 @@ class Spool:
     def take_fresh(self) -> ItemName | None:
         """The fresh item whose turn it is, for the caller alone until it is released, sent or quarantined."""
         with self._lock:
-            name = self._stock.line.take_fresh(self._clock.monotonic_ms())
+            name = self._stock.line.take_fresh(self._clock.monotonic_ms(), events_only=self.events_only)
             if self._stock.line.has_late:
                 self.late.set()
             return name

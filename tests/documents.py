@@ -24,6 +24,7 @@ WORDS: Final = (
     contract.PresenceState,
     contract.Supply,
     contract.SourceState,
+    contract.Step,
     contract.Reach,
     contract.LinkPart,
     contract.PaceLimit,

@@ -19,6 +19,7 @@ from edge_agent.contract.words import (
     Picture,
     Reach,
     RunId,
+    Step,
     Supply,
 )
 
@@ -73,6 +74,10 @@ class Power(Message):
     """The sources that the site is set up with, joined by `+`; `none` for none."""
     sources: tuple[str, ...] = ()
     """Each of them with its state, such as `nut ok`."""
+    step: Step = Step.FULL
+    """What is given up to spare the battery."""
+    reaches_target: bool | None = None
+    """Whether the battery lasts as long as the site is to survive; null without such a target, and while not known."""
     detail: str = ""
     since: Instant
     at: Instant
@@ -119,12 +124,14 @@ class Link(Message):
 
 
 class PaceLimit(StrEnum):
-    """What holds the backlog back, beside live footage: the cap or the hours in the site's settings, or the centre."""
+    """What holds the backlog back, beside live footage: the cap or the hours in the site's settings, the centre, or the
+    site's battery."""
 
     NONE = "none"
     CAP = "cap"
     WINDOW = "window"
     GRANT = "grant"
+    ENERGY = "energy"
 
 
 class SpoolState(Message):
@@ -195,6 +202,7 @@ class EventType(StrEnum):
     PICTURE_CHANGED = "simpang.picture.changed"
     SUPPLY_CHANGED = "simpang.supply.changed"
     SOURCE_CHANGED = "simpang.source.changed"
+    ENERGY_CHANGED = "simpang.energy.changed"
     LINK_CHANGED = "simpang.link.changed"
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
@@ -227,6 +235,7 @@ class EventData(Message):
     that notices by itself tells its own `run` only.
     `settings.trouble`: `detail`, what is wrong with the settings file; the last good settings are in force.
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
+    `energy.changed`: the step before and after, and in `detail` what led to it.
     `source.changed`: also `source`, which source of power readings it is, and `detail`, what is wrong with it.
     `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
     `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.

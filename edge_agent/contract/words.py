@@ -103,6 +103,27 @@ class Supply(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Step(StrEnum):
+    """What a site has given up to spare its battery: this, and all that stands before it in the site's plan."""
+
+    FULL = "full"
+    """Nothing."""
+    NO_PUBLIC_STREAM = "no-public-stream"
+    """The centre is asked to show no live picture of the site to the public."""
+    NO_BACKFILL = "no-backfill"
+    """The backlog waits; what is fresh goes on."""
+    SUB_STREAM = "sub-stream"
+    """Cameras that have a second, smaller stream are recorded from that."""
+    NO_PICTURE_CHECKS = "no-picture-checks"
+    """No snapshots are taken, and nobody looks at what they show."""
+    CAMERAS_IN_TURNS = "cameras-in-turns"
+    """Cameras with an outlet of their own have power one after the other."""
+    RECORD_ONLY = "record-only"
+    """Footage stays at the site; state and events go on."""
+    STOP = "stop"
+    """The agent stops in good order."""
+
+
 class SourceState(StrEnum):
     """How far one source of power readings can be believed."""
 

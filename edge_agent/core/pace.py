@@ -23,6 +23,7 @@ SHALLOW_MS: Final = 5
 """For so long the backlog may queue on its way, and so much goes at once, where a fresh item may come at any moment."""
 DEEP_MS: Final = 50
 """And where none is expected: that costs fewer wake-ups, and a busy processor leaves no gaps."""
+_HELD_S: Final = 5
 _LEAST_SLICE: Final = 8 * 1024
 _MOST_SLICE: Final = 1024 * 1024
 _LEAST_IN_FLIGHT: Final = 8 * 1024
@@ -99,8 +100,15 @@ class Allowance:
     opens_in_s: float = 0
 
 
-def allowance(limits: Limits, grant: Grant | None, local: datetime | None, monotonic_ms: int) -> Allowance:
-    """The smallest of all limits. `local` is the time on the wall; while nobody knows it, None, no hour is closed."""
+def allowance(
+    limits: Limits, grant: Grant | None, local: datetime | None, monotonic_ms: int, *, held: bool = False
+) -> Allowance:
+    """The smallest of all limits; `held` while the backlog waits for mains.
+
+    `local` is the time on the wall; while nobody knows it, None, no hour is closed.
+    """
+    if held:
+        return Allowance(0, PaceLimit.ENERGY, _HELD_S)
     if limits.window is not None and local is not None and (wait_s := limits.window.opens_in_s(local)):
         return Allowance(0, PaceLimit.WINDOW, wait_s)
     found = Allowance(None, PaceLimit.NONE)

@@ -143,10 +143,10 @@ class Line:
         self._age(now_ms)
         return next(chain(self._events, self._fresh, self._late()), None)
 
-    def take_fresh(self, now_ms: int) -> ItemName | None:
+    def take_fresh(self, now_ms: int, *, events_only: bool = False) -> ItemName | None:
         """The fresh item whose turn it is, taken."""
         self._age(now_ms)
-        return self._take(chain(self._events, self._fresh))
+        return self._take(self._events if events_only else chain(self._events, self._fresh))
 
     def take_late(self, now_ms: int) -> ItemName | None:
         """The item of the backlog whose turn it is, taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from edge_agent.contract import ClockQuality, LossCause, Picture
 
@@ -86,6 +87,16 @@ class CameraStatus:
     last_frame_ms: int | None = None
     recorded_until_ms: int | None = None
     picture: Picture = Picture.UNKNOWN
+
+
+class Feed(Enum):
+    """What a camera is to give."""
+
+    MAIN = auto()
+    SUB = auto()
+    """Its smaller stream."""
+    OFF = auto()
+    """Nothing: its power is about to be cut, or is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from edge_agent.core.energy import StopRule
+    from edge_agent.core.energy import Rung
     from edge_agent.core.supply import PowerReading
 
 _MARGIN_PERCENT: Final = 5
@@ -31,7 +31,7 @@ class Waking:
     little.
     """
 
-    rule: StopRule
+    stop: Rung
     was_empty: bool
     reading: PowerReading
     now_ms: int
@@ -42,7 +42,7 @@ class Waking:
         """With the reading of that moment."""
         same = (reading.mains is False) is (self.reading.mains is False)
         short_ms = self.now_ms if self._is_low(_MARGIN_PERCENT) else self.short_ms
-        return Waking(self.rule, self.was_empty, reading, now_ms, self.since_ms if same else now_ms, short_ms)
+        return Waking(self.stop, self.was_empty, reading, now_ms, self.since_ms if same else now_ms, short_ms)
 
     @property
     def is_light(self) -> bool:
@@ -88,4 +88,4 @@ class Waking:
         )
 
     def _is_low(self, margin_percent: float) -> bool:
-        return self.rule.reached(self.reading, margin_percent) or (self.was_empty and self._is_unmeasured)
+        return self.stop.reached(self.reading, None, margin_percent) or (self.was_empty and self._is_unmeasured)

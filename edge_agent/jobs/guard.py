@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
-from edge_agent.contract import Battery, ClockQuality, EventData, EventType, Power, SourceState, Supply, instant
-from edge_agent.core import energy
+from edge_agent.contract import Battery, ClockQuality, EventData, EventType, Power, SourceState, Step, Supply, instant
 from edge_agent.core.battery import Gauge, Runtime
 from edge_agent.core.chemistry import charge_percent
 from edge_agent.core.discharge import Pack
+from edge_agent.core.energy import Ladder
 from edge_agent.core.fusion import Fusion
 from edge_agent.core.report import News
 from edge_agent.core.settle import Settled
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.clock import Clock
+    from edge_agent.core.energy import Plan
     from edge_agent.core.fusion import Heard
     from edge_agent.core.learning import Lesson
     from edge_agent.core.supply import PowerReading
@@ -82,26 +84,28 @@ class Guard:
         self,
         panel: Panel,
         settings: PowerSettings,
+        plan: Plan,
         show: Callable[[Power], None],
         announce: Callable[[EventType, EventData], None],
+        shed: Callable[[frozenset[Step]], None],
         stop: Callable[[str], None],
         run: str,
         clock: Clock,
         memory: Memory,
         show_battery: Callable[[Battery], None],
     ) -> None:
-        self._panel, self._settings = panel, settings
-        self._show, self._announce, self._stop, self._run, self._clock = show, announce, stop, run, clock
+        self._panel, self._settings, self._plan = panel, settings, plan
+        self._show, self._announce, self._shed, self._stop = show, announce, shed, stop
+        self._run, self._clock = run, clock
         self._memory, self._show_battery = memory, show_battery
-        self._rule = energy.StopRule(settings.stop_percent, settings.stop_voltage_v)
         self._fusion = Fusion()
         self._view = View(Settled(Supply.UNKNOWN, clock.monotonic_ms()))
         self._battery = SiteBattery(pack(settings), clock.boot)
         self._told: tuple[Lesson, ...] = ()
         self._heard: tuple[str, ...] = ()
         self._gauge = Gauge()
+        self._ladder = Ladder()
         self._news = News(_SHOW_MS)
-        self._asked = 0
 
     def run_once(self) -> float:
         """One reading, and what follows from it: the word on the supply, minutes left, the stop."""
@@ -119,19 +123,46 @@ class Guard:
                 EventType.SUPPLY_CHANGED,
                 EventData(run=self._run, before=before.value, after=self._view.value, detail=detail),
             )
-        if self._news.has((reading, detail, self._fusion.states, self._view.settled), monotonic_ms):
-            left, word = self._runtime(measured)
-            self._show(self._state(reading, left, detail or word, monotonic_ms))
-        # What a voltage under load seems to say is shown until there is an estimate, and stops nothing.
-        asked = energy.count(self._asked, self._view.value, known, self._rule)
+        left, word = self._runtime(measured)
         # What was measured once counts once, however often it is looked at.
-        self._asked = min(asked, self._asked) if self._fusion.measured_ms == earlier.measured_ms else asked
-        if energy.must_stop(self._asked):
-            self._battery.end()
-            self._remember()
-            self._stop(f"battery at {_told(reading)}")
+        measured_ms = self._fusion.measured_ms
+        is_new = measured_ms is None or measured_ms != earlier.measured_ms
+        # What a voltage under load seems to say is shown until there is an estimate, and gives up nothing.
+        self._climb(known, left, monotonic_ms, is_new=is_new)
+        seen = (reading, detail, self._fusion.states, self._view.settled, self._ladder.taken)
+        if self._news.has(seen, monotonic_ms):
+            self._show(self._state(reading, left, detail or word, monotonic_ms))
         at_ease = self._view.value is Supply.MAINS and self._view.settled.doubt is None
         return _AT_EASE_S if at_ease else _EVERY_S
+
+    def _climb(self, reading: PowerReading, left: Runtime | None, monotonic_ms: int, *, is_new: bool) -> None:
+        """Steps are taken or undone, each is an event; at the last the agent stops."""
+        plan, before = self._plan, self._ladder
+        self._ladder = ladder = before.see(plan, self._view.value, reading, left, monotonic_ms, is_new=is_new)
+        told = _told(reading)
+        # Said as long as it holds: who starts light does not heed it at first.
+        if plan.step(ladder.asked) is Step.STOP:
+            self._stop(f"battery at {told}" if told else "the battery is said to be empty")
+        if ladder.taken == before.taken:
+            return
+        left_s = ladder.left_s(monotonic_ms)
+        lasts = "" if left_s is None else f"about {left_s / 60:.0f} min left"
+        fails = (
+            f"{plan.survive_s / 3600:.1f} h without mains cannot be reached" if ladder.reaches_target is False else ""
+        )
+        detail = ", ".join(filter(None, (told, lasts, fails)))
+        way = 1 if ladder.taken > before.taken else -1
+        for one, next_one in pairwise(range(before.taken, ladder.taken + way, way)):
+            self._announce(
+                EventType.ENERGY_CHANGED,
+                EventData(run=self._run, before=plan.step(one), after=plan.step(next_one), detail=detail),
+            )
+        if ladder.since_ms != before.since_ms:
+            self._gauge = Gauge()  # what it lost under another load foretells nothing
+        self._shed(plan.measures(ladder.taken))
+        if plan.step(ladder.taken) is Step.STOP:
+            self._battery.end()
+            self._remember()
 
     def _tell_sources(self, earlier: Fusion) -> None:
         for source, track in self._fusion.tracks.items():
@@ -196,7 +227,9 @@ class Guard:
         return replace(now.runtime, s=None), _END_UNKNOWN
 
     def _state(self, reading: PowerReading, left: Runtime | None, detail: str, monotonic_ms: int) -> Power:
-        runtime_s, low_s, high_s = (left.s, left.low_s, left.high_s) if left else (None, None, None)
+        # Until the charge has told how it falls under the present load, what it told before runs down.
+        reckoned_s = self._ladder.left_s(monotonic_ms)
+        runtime_s, low_s, high_s = (left.s, left.low_s, left.high_s) if left else (reckoned_s, None, None)
         now_ms = self._clock.now_ms()
         return Power(
             supply=self._view.value,
@@ -209,6 +242,8 @@ class Guard:
             temperature_c=_rounded(reading.temperature_c),
             source="+".join(self._fusion.tracks) or "none",
             sources=self._fusion.states,
+            step=self._plan.step(self._ladder.taken),
+            reaches_target=self._ladder.reaches_target,
             detail=detail,
             since=instant(now_ms - (monotonic_ms - self._view.since_ms)),
             at=instant(now_ms),

@@ -13,7 +13,7 @@ from edge_agent.clock import stamp
 from edge_agent.contract import EventData, EventType, ItemKind, LossCause, Picture, SegmentFacts, facts_box, instant
 from edge_agent.core.backoff import delay_s, is_told
 from edge_agent.core.cutting import LONG_GOP, RELABEL_MS, Labels, Leap, Order, find_holes, is_full
-from edge_agent.core.status import CameraStatus
+from edge_agent.core.status import CameraStatus, Feed
 from edge_agent.errors import CameraError, CameraRefused, FootageError, SpoolError
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ _RETRY_REFUSED_S: Final = (60.0, 600.0)
 """Slower: a camera may lock out whoever tries a wrong password too often."""
 
 _BEAT_MS: Final = 1000
+_NAP_S: Final = 1.0
+_BOOT_MS: Final = 120_000
+"""A camera that got its power back and gives no picture for so long is lost."""
 
+_CHANGED: Final = "changed over to another of its streams, to spare the battery"
 _RARE_KEYS: Final = "its key frames are too rare: set its key frame interval to 2 s or less"
 
 
@@ -145,7 +149,7 @@ class Record:
     def __init__(
         self,
         settings: CameraSettings,
-        connect: Callable[[], AbstractContextManager[_Source]],
+        connect: Callable[[Feed], AbstractContextManager[_Source]],
         shelf: _Shelf,
         eye: _Eye,
         clock: Clock,
@@ -156,7 +160,13 @@ class Record:
         make_room: Callable[[], None],
         beat: Callable[[], None],
         began: LossCause | None,
+        feed: Callable[[], Feed] = lambda: Feed.MAIN,
     ) -> None:
+        self._feed = feed
+        self._spurned = False
+        """Whether the smaller stream failed, so that the main one is recorded although the other is wanted."""
+        self._asleep = False
+        self._woken_ms: int | None = None
         self._settings, self._connect, self._shelf, self._eye = settings, connect, shelf, eye
         self._clock, self._stop = clock, stop
         self._announce, self._tell, self._make_room, self._beat = announce, show, make_room, beat
@@ -173,27 +183,43 @@ class Record:
     def run_once(self) -> float:
         """One session with the camera, recorded until it ends; seconds until the next try."""
         self._beat()
+        feed = self._wanted()
+        if feed is Feed.OFF:
+            return self._sleep()
+        if self._asleep and self._woken_ms is None:
+            self._woken_ms = self._clock.monotonic_ms()
         try:
-            with self._connect() as source:
+            with self._connect(feed) as source:
                 self._remark(source.remark)
-                self._record(source)
+                self._record(source, feed)
         except FootageError as error:
+            if feed is Feed.SUB and isinstance(error, CameraError):
+                self._spurned = True
             return 0 if self._stop.is_set() else self._lose(error)
         return 0
 
+    def _wanted(self) -> Feed:
+        feed = self._feed()
+        if feed is not Feed.SUB:
+            self._spurned = False
+        return Feed.MAIN if feed is Feed.SUB and (self._spurned or not self._settings.sub_url) else feed
+
     # --- one session ---
 
-    def _record(self, source: _Source) -> None:
-        """Returns when the agent stops; CameraError when the camera gives up. The disk may fail meanwhile."""
+    def _record(self, source: _Source, feed: Feed) -> None:
+        """Returns when the agent stops or another feed is wanted; CameraError when the camera gives up.
+
+        The disk may fail meanwhile.
+        """
         self._session = None
         try:
-            self._roll(source)
+            self._roll(source, feed)
         except CameraError:
             self._wind_up(source)
             raise
         self._wind_up(source)
 
-    def _roll(self, source: _Source) -> None:
+    def _roll(self, source: _Source, feed: Feed) -> None:
         clock, stop, video, tick_ms = self._clock, self._stop, source.video_index, source.tick_ms
         segment_ms = self._settings.segment_s * 1000 - source.frame_ms / 2
         # The pictures of a fragment may as well wait in the socket: until the first of the next comes, it is not whole.
@@ -205,6 +231,9 @@ class Record:
                 beat_ms = now_ms
                 self._beat()
             if stop.is_set():
+                return
+            wanted = self._wanted()
+            if wanted is Feed.OFF:
                 return
             try:
                 take = self._take
@@ -224,6 +253,10 @@ class Record:
                         packet.dts, packet.pts, dts = place, max(place, packet.pts or 0), place
                 if not self._session and not key:
                     continue
+                if wanted is not feed and key and take:
+                    self._cut(source, dts)
+                    self._excuse = LossCause.POWER, _CHANGED
+                    return
                 if take is None or is_full(
                     key=key,
                     elapsed_ms=(dts - take.times[0]) * tick_ms,
@@ -358,6 +391,8 @@ class Record:
         """The key frame becomes a snapshot, and a word on the picture; not being able to is no trouble."""
         seen = self._eye.look(self._settings.id, source.codec, source.extradata, data)
         if seen is None or self._take is None:
+            if self._status.picture is not Picture.UNKNOWN:
+                self._show(picture=Picture.UNKNOWN)
             return
         before, at = self._status.picture, stamp(self._clock)
         with suppress(SpoolError):  # the segments will tell
@@ -369,10 +404,26 @@ class Record:
 
     # --- between sessions ---
 
+    def _sleep(self) -> float:
+        """The camera has no power because we cut it: no news of the camera, and a hole with its cause."""
+        self._woken_ms = None
+        if not self._asleep and not self._lost:
+            self._asleep = True
+            self._excuse = LossCause.POWER, "its power was cut to spare the battery"
+            self._show(
+                since_ms=self._lost_since_ms(), recording=False, cause=LossCause.POWER, detail="has power in turns"
+            )
+        return _NAP_S
+
+    @property
+    def _boots(self) -> bool:
+        return self._woken_ms is not None and self._clock.monotonic_ms() - self._woken_ms < _BOOT_MS
+
     def _find(self, source: _Source) -> None:
         """There is footage again."""
         if self._status.recording:
             return
+        self._asleep, self._woken_ms = False, None
         self._show(
             since_ms=self._clock.now_ms(),
             recording=True,
@@ -389,11 +440,13 @@ class Record:
     def _lose(self, error: FootageError) -> float:
         """There is no footage just now; how long to wait before the next try."""
         self._failures += 1
-        if is_told(self._failures):
+        boots = self._boots and isinstance(error, CameraError)
+        if not boots and is_told(self._failures):
             log.warning("camera %s: %s", self._settings.id, error)
         if isinstance(error, SpoolError):
             self._make_room()
-        self._miss(error.cause, error.message, str(error))
+        if not boots:
+            self._miss(error.cause, error.message, str(error))
         first_s, most_s = _RETRY_REFUSED_S if isinstance(error, CameraRefused) else _RETRY_S
         chance = random.random()  # noqa: S311 - spreads retries, guards nothing
         return delay_s(self._failures, chance, first_s=first_s, most_s=most_s)

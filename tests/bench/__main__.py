@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.bench import battery, drain, fair, history, ingest, record, spool
+from tests.bench import battery, drain, fair, history, ingest, power, record, spool
 from tests.bench.report import REPORT, Finding, show, write
 
 MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {
@@ -23,6 +23,7 @@ MEASURES: Final[Mapping[str, Callable[[], Finding]]] = {
     "fair": fair.measure,
     "history": history.measure,
     "ingest": ingest.measure,
+    "power": power.measure,
     "spool": spool.measure,
 }
 

@@ -59,6 +59,12 @@ class Stage:
                         "simulated": {"capacity_s": battery_s, "recharge_s": battery_s},
                         "low_percent": 40,
                         "stop_percent": 20,
+                        "ladder": {
+                            "steps": [
+                                {"step": "no-public-stream", "percent": 80},
+                                {"step": "no-picture-checks", "percent": 60},
+                            ]
+                        },
                     },
                 },
             )

@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from edge_agent.contract import Event, EventData, EventType, ItemKind, ItemName, LossCause, Telemetry, instant
+from edge_agent.contract import (
+    Event,
+    EventData,
+    EventType,
+    ItemKind,
+    ItemName,
+    LossCause,
+    Telemetry,
+    instant,
+    read_facts,
+)
 from tests.rig.disks import Disk
 from tests.rig.link import free_port
 from tests.rig.mosquitto import Listener, Mosquitto
@@ -70,6 +80,11 @@ class Box:
     def events(self) -> list[Event]:
         ready = self.spool / "ready"
         return [Event.model_validate_json((ready / str(name)).read_bytes()) for name in self.items(ItemKind.EVENT)]
+
+    def causes(self) -> set[LossCause | None]:
+        """Of the holes that the segments end."""
+        names = self.items(ItemKind.SEGMENT)
+        return {read_facts((self.spool / "ready" / str(name)).read_bytes()).gap_cause for name in names}
 
     def starts(self) -> list[Event]:
         return [event for event in self.events() if event.type is EventType.AGENT_STARTED]
@@ -187,6 +202,7 @@ def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the
     """
     box.change("low_percent = 20", "low_percent = 50\nstop_percent = 40")
     box.change("capacity_s = 3600", "capacity_s = 20\nrecharge_s = 60")
+    box.change("[power.simulated]", "[power.ladder]\nsteps = []\n[power.simulated]")
     with Listener(mosquitto.port) as listener:
         box.program.start()
         listener.until(f"{TOPIC}/power", '"supply":"mains"', seconds=10)
@@ -228,6 +244,42 @@ def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the
         listener.until(f"{TOPIC}/presence", "online", "recording begins")
         assert box.program.stop() == 0
     assert [event.data.cause for event in box.starts()] == [None, LossCause.POWER]
+
+
+def test_on_battery_cameras_take_turns_and_with_mains_all_is_as_before(mosquitto: Mosquitto, box: Box) -> None:
+    """Each step is told, the outlet is switched, the hole has its cause."""
+    switch, told = box.folder / "switch", box.folder / "told"
+    switch.write_text(f'#!/bin/sh\necho "$1" >> {told}\n')
+    switch.chmod(0o755)
+    box.change(
+        "[power.simulated]",
+        "[power.ladder]\nhold_s = 1\nevery_s = 8\nboot_s = 0\nlook_s = 3\n"
+        '[[power.ladder.steps]]\nstep = "no-backfill"\npercent = 100\n'
+        '[[power.ladder.steps]]\nstep = "cameras-in-turns"\npercent = 100\n'
+        f'[[power.ladder.outlets]]\ncamera = "north"\ncommand = ["{switch}"]\n'
+        "[power.simulated]",
+    )
+    with Listener(mosquitto.port) as listener:
+        box.program.start()
+        listener.until(f"{TOPIC}/camera/north", '"recording":true', seconds=15)
+        box.mains(False)
+        listener.until(f"{TOPIC}/power", '"step":"cameras-in-turns"', seconds=10)
+        listener.until(f"{TOPIC}/spool", '"pace_limit":"energy"', seconds=10)
+        listener.until(f"{TOPIC}/camera/north", '"recording":false,"cause":"power"', seconds=15)
+        box.program.until(lambda: told.read_text().split() == ["on", "off", "on"], 15, "its next turn")
+        box.mains(True)
+        listener.until(f"{TOPIC}/power", '"step":"full"', seconds=10)
+        box.program.until(lambda: LossCause.POWER in box.causes(), 15, "footage after the hole")
+        assert box.program.stop() == 0
+    assert told.read_text().split()[-1] == "on"
+    steps = [(e.data.before, e.data.after) for e in box.events() if e.type is EventType.ENERGY_CHANGED]
+    assert steps == [
+        ("full", "no-backfill"),
+        ("no-backfill", "cameras-in-turns"),
+        ("cameras-in-turns", "no-backfill"),
+        ("no-backfill", "full"),
+    ]
+    assert not [event for event in box.events() if event.type is EventType.CAMERA_LOST]
 
 
 @pytest.mark.parametrize(

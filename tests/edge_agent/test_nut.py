@@ -73,18 +73,29 @@ def test_a_discharge_is_followed_to_the_ordered_stop(tmp_path: Path) -> None:
         told: list[EventData] = []
         stops: list[str] = []
 
-        def announce(kind: EventType, data: EventData) -> None:
-            told.append(data)
-            assert kind is EventType.SUPPLY_CHANGED
+        steps: list[EventData] = []
 
-        nothing = Kept("battery.json")
+        def announce(kind: EventType, data: EventData) -> None:
+            {EventType.SUPPLY_CHANGED: told, EventType.ENERGY_CHANGED: steps}[kind].append(data)
+
         guard = Guard(
-            *(panel, settings, shown.append, announce, stops.append, "000001aaaa", clock), nothing, lambda _: None
+            panel,
+            settings,
+            settings.plan(1),
+            shown.append,
+            announce,
+            lambda _: None,
+            stops.append,
+            "000001aaaa",
+            clock,
+            Kept("battery.json"),
+            lambda _: None,
         )
         until(lambda: guard.run_once() and stops, 40, "the stop", every_s=0.5)
         panel.close()
     assert [data.after for data in told] == ["mains", "battery", "low"]
     assert "8 %" in stops[0]
+    assert [data.after for data in steps] == [rung.step for rung in settings.plan(1).rungs]
     assert any(power.supply is Supply.LOW and power.charge_percent == 35 for power in shown)
     assert shown[-1].sources == ("nut ok",)
     assert all(json.loads(power.to_json())["source"] == "nut" for power in shown)

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.contract import CameraState, ClockQuality, EventData, LossCause, Power, Supply, instant
-from edge_agent.core import energy
-from edge_agent.core.energy import StopRule
+from edge_agent.contract import CameraState, ClockQuality, EventData, LossCause, Power, Step, Supply, instant
+from edge_agent.core.energy import Ladder, Plan, Rung
 from edge_agent.core.passage import first_breath, greeting, last_gasp, slept_s
 from edge_agent.core.settle import Settled
 from edge_agent.core.status import Backlog, End, PreviousRun
@@ -20,7 +19,8 @@ from edge_agent.core.waking import Waking
 T = 1_800_000_000_000
 RUN = "000002bbbb"
 SYNCED, UNSYNCED, HOLDOVER = ClockQuality.SYNCED, ClockQuality.UNSYNCED, ClockQuality.HOLDOVER
-RULE = StopRule(10, 0)
+RULE = Rung(Step.STOP, percent=10)
+PLAN = Plan((RULE,), (10.0, 10.0), hold_s=120)
 
 
 def previous(end: End | None, *, same_boot: bool = False, cause: LossCause = LossCause.POWER) -> PreviousRun:
@@ -131,7 +131,7 @@ def reading(mains: bool | None, charge: float | None = None, volts: float | None
     return PowerReading(mains, volts, None, charge)
 
 
-def wakes(was_empty: bool, *steps: tuple[int, PowerReading], rule: StopRule = RULE) -> Waking:
+def wakes(was_empty: bool, *steps: tuple[int, PowerReading], rule: Rung = RULE) -> Waking:
     """After these readings, each at its second."""
     (first_s, first), *rest = steps
     waking = Waking(rule, was_empty, first, first_s * 1000, first_s * 1000)
@@ -239,7 +239,7 @@ class Site:
     _mains: bool = True
     _waking: Waking | None = None
     _view: View = field(default_factory=lambda: View(Settled(Supply.UNKNOWN, 0)))
-    _asked: int = 0
+    _ladder: Ladder = field(default_factory=Ladder)
 
     def second(self, now_s: int, mains: bool) -> None:
         """One second passes; the agent looks at its battery."""
@@ -259,7 +259,7 @@ class Site:
         seen = PowerReading(mains, volts, None, self.charge if self.gauge or not mains else None)
         if self.state == "booting" and now_s - self.since_s >= 30:
             self._waking = Waking(RULE, self.was_empty, seen, now_s * 1000, now_s * 1000)
-            self._view, self._asked = View(Settled(Supply.UNKNOWN, now_s * 1000)), 0
+            self._view, self._ladder = View(Settled(Supply.UNKNOWN, now_s * 1000)), Ladder()
             self._go("light", now_s)
         if self.state == "light":
             assert self._waking is not None
@@ -271,8 +271,8 @@ class Site:
                 self.starts += 1
         elif self.state == "full":
             self._view = self._view.see(seen, 20, now_s * 1000)
-            self._asked = energy.count(self._asked, self._view.value, seen, RULE)
-            if energy.must_stop(self._asked):
+            self._ladder = self._ladder.see(PLAN, self._view.value, seen, None, now_s * 1000)
+            if self._ladder.asked:
                 self._stop(now_s)
 
     def _stop(self, now_s: int) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.contract import Battery, EventData, EventType, Power, Supply
-from edge_agent.core import battery, chemistry, energy, supply
+from edge_agent.contract import Battery, EventData, EventType, Power, Step, Supply
+from edge_agent.core import battery, chemistry, supply
 from edge_agent.core.fusion import Heard
 from edge_agent.core.settle import Settled
 from edge_agent.core.supply import NOTHING, PowerReading, View
@@ -151,33 +151,13 @@ def test_no_jump_of_the_charge_gives_a_senseless_runtime(steps: list[tuple[float
         assert len(discharge.points) <= 452
 
 
-@given(st.lists(readings, max_size=30))
-def test_nothing_but_readings_in_a_row_on_battery_at_the_mark_asks_for_a_stop(steps: list[PowerReading]) -> None:
-    rule, asked = energy.StopRule(10, 11.0), 0
-    for reading in steps:
-        clean, _ = supply.sane(reading)
-        asked = energy.count(asked, Supply.BATTERY, clean, rule)
-        low_charge = clean.charge_percent is not None and clean.charge_percent <= 10
-        low_volts = clean.voltage_v is not None and clean.voltage_v <= 11
-        bare = clean.charge_percent is None and clean.voltage_v is None
-        assert (asked > 0) is (clean.mains is False and (low_charge or low_volts or (bare and clean.low is True)))
-    assert not energy.must_stop(asked) or len(steps) >= 4
-
-
-def test_where_nothing_is_measured_the_word_of_the_source_asks_for_the_stop() -> None:
-    rule = energy.StopRule(10, 11.0)
-    assert rule.reached(PowerReading(mains=False, low=True))
-    assert not rule.reached(PowerReading(mains=False, low=True, charge_percent=35))
-    assert not rule.reached(PowerReading(mains=False))
-
-
 # --- the job ---
 
 
 class Watched:
     """A guard with one source that says what it is told; a text is why it cannot be read."""
 
-    def __init__(self, source: str = "gpio", **settings: float) -> None:
+    def __init__(self, source: str = "gpio", **settings: object) -> None:
         self.clock = FakeClock()
         self.shown: list[Power] = []
         self.events: list[EventData] = []
@@ -187,11 +167,16 @@ class Watched:
         self.kept: object = None
         self.found: object = None
         self._heard = Heard(source)
+        table = PowerSettings.model_validate(settings)
+        self.steps: list[EventData] = []
+        self.shed: list[frozenset[Step]] = []
         self.guard = Guard(
             self,
-            PowerSettings.model_validate(settings),
+            table,
+            table.plan(1),
             self.shown.append,
             self._announce,
+            self.shed.append,
             self.stops.append,
             "000001aaaa",
             self.clock,
@@ -210,7 +195,8 @@ class Watched:
         return found
 
     def _announce(self, kind: EventType, data: EventData) -> None:
-        (self.sources if kind is EventType.SOURCE_CHANGED else self.events).append(data)
+        lists = {EventType.SOURCE_CHANGED: self.sources, EventType.ENERGY_CHANGED: self.steps}
+        lists.get(kind, self.events).append(data)
 
     def see(self, said: PowerReading | str, seconds: float, every_s: float = 0.5) -> Power:
         """That is what the source says for so long, measured anew every so often."""
@@ -293,6 +279,32 @@ def test_a_ups_that_says_nothing_but_low_ends_in_the_stop() -> None:
     assert watched.stops
 
 
+def test_each_step_of_the_ladder_is_an_event_and_stands_in_the_state() -> None:
+    watched = Watched()
+    watched.see(ON_MAINS, 5)
+    power = watched.see(replace(ON_BATTERY, charge_percent=75), 5)
+    assert power.step is Step.NO_PUBLIC_STREAM
+    watched.see(replace(ON_BATTERY, charge_percent=55), 5)
+    assert [(event.before, event.after) for event in watched.steps] == [
+        ("full", "no-public-stream"),
+        ("no-public-stream", "no-backfill"),
+        ("no-backfill", "sub-stream"),
+    ]
+    assert watched.steps[-1].detail.startswith("55 %, 12.0 V")
+    assert watched.shed[-1] == {Step.NO_PUBLIC_STREAM, Step.NO_BACKFILL, Step.SUB_STREAM}
+    watched.see(ON_MAINS, 250)
+    assert [event.after for event in watched.steps[3:]] == ["no-backfill", "no-public-stream", "full"]
+    assert watched.shed[-1] == frozenset()
+    assert watched.shown[-1].step is Step.FULL
+
+
+def test_a_target_that_cannot_be_reached_is_said_in_state_and_event() -> None:
+    watched = Watched(ladder={"survive_s": 86_400, "full_s": 3600})
+    power = watched.see(ON_BATTERY, 5)
+    assert power.reaches_target is False
+    assert "24.0 h without mains cannot be reached" in watched.steps[-1].detail
+
+
 def test_a_flapping_mains_is_named() -> None:
     watched = Watched()
     for _ in range(4):
@@ -311,9 +323,10 @@ def test_a_site_without_a_source_says_none() -> None:
         def heard(self) -> tuple[Heard, ...]:
             return ()
 
+    settings, nothing = PowerSettings(), lambda *_: None
     guard = Guard(
-        *(Bare(), PowerSettings(), shown.append, lambda *_: None, lambda _: None, "000001aaaa", clock),
-        *(Kept("battery.json"), lambda _: None),
+        *(Bare(), settings, settings.plan(1), shown.append, nothing, nothing, nothing, "000001aaaa", clock),
+        *(Kept("battery.json"), nothing),
     )
     guard.run_once()
     assert (shown[0].source, shown[0].sources, shown[0].supply) == ("none", (), Supply.UNKNOWN)

@@ -17,7 +17,7 @@ from av.stream import Stream
 from edge_agent.camera.source import Source
 from edge_agent.contract import EventType, LossCause, SegmentFacts
 from edge_agent.core.cutting import STALE_MS
-from edge_agent.core.status import CameraStatus
+from edge_agent.core.status import CameraStatus, Feed
 from edge_agent.jobs.record import Record
 from edge_agent.settings import CameraSettings
 from edge_agent.spool import Spool
@@ -53,7 +53,7 @@ class Stage:
             began=LossCause.POWER,
         )
 
-    def _connect(self) -> Source:
+    def _connect(self, _feed: Feed) -> Source:
         film = av.open(io.BytesIO(encode(max(1000, len(self.script) * STEP_MS))), "r")
         tick_ms = float((film.streams.video[0].time_base or 0) * 1000)
 

@@ -26,6 +26,9 @@ id = "north"
 url = "rtsp://camera/1"
 """
 
+STEP = '[[power.ladder.steps]]\nstep = "no-backfill"'
+OUTLET = '[[power.ladder.outlets]]\ncamera = "north"'
+
 
 def loaded(folder: Path, text: str) -> Settings:
     path = folder / "agent.toml"
@@ -96,6 +99,17 @@ def test_the_environment_overrules_the_file(tmp_path: Path, monkeypatch: pytest.
         ("[spool]", '[power.i2c]\nchip = "max1"\n[spool]', r"power\.i2c\.chip: .*'max17040'"),
         ("[spool]", '[power.i2c]\nchip = "ina219"\nshunt_ohms = 0\n[spool]', r"power\.i2c\.shunt_ohms: not a resist"),
         ("[spool]", "[power]\nlow_percent = 5\n[spool]", r"power: low_percent is below stop_percent"),
+        ("[spool]", f"{STEP}\npercent = 101\n[spool]", r"power\.ladder\.steps\[0\]\.percent: .*100"),
+        ("[spool]", f"{STEP}\n{STEP}\n[spool]", r"power\.ladder: there are two: step no-backfill"),
+        ("[spool]", STEP.replace("no-backfill", "stop") + "\n[spool]", r"power\.ladder\.steps\[0\]\.step: "),
+        ("[spool]", f"{OUTLET}\n[spool]", r"power\.ladder\.outlets\[0\]: the outlet of camera 'north' needs a pin or"),
+        ("[spool]", f"{OUTLET}\npin = 3\n{OUTLET}\npin = 4\n[spool]", r".*two: outlet of camera north"),
+        ("[spool]", OUTLET.replace("north", "south") + "\npin = 3\n[spool]", r".*there is no camera 'south'"),
+        (
+            'url = "rtsp://camera/1"',
+            'url = "rtsp://camera/1"\nsub_url = "http://camera/2"',
+            r"cameras\[0\]: the sub_url is not",
+        ),
         ("[spool]", '[spool]\nmount = "/mnt/disk"', r"spool: the directory does not lie below mount"),
         ("[spool]", "[colour]\n[spool]", r"colour: no such key \(remove it\)"),
         ('[broker]\nhost = "centre"\n', "", r"broker: missing"),

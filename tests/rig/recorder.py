@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from edge_agent.camera.lines import Lines
 from edge_agent.clock import SystemClock
 from edge_agent.contract import EventData, EventType, ItemKind, ItemName, SegmentFacts, read_facts
 from edge_agent.core.eviction import WhenFull
-from edge_agent.core.status import CameraStatus
+from edge_agent.core.status import CameraStatus, Feed
 from edge_agent.jobs.keep import Keep
 from edge_agent.jobs.record import Record
 from edge_agent.settings import CameraSettings
@@ -43,13 +42,19 @@ class Recorder:
         self.statuses: list[CameraStatus] = []
         self.delays_s: list[float] = []
         self.beats = 0
+        self.feed = Feed.MAIN
         clock = SystemClock()
         self.lines = Lines(clock)
         self.spool = Spool(directory, quota_bytes=quota_bytes, reserve_bytes=0, clock=clock, when_full=when_full)
         self.keep = Keep(self.spool, clock, announce=self._announce, show=lambda _: None)
         self.record = Record(
             settings,
-            partial(open_source, settings, clock, self.stop, self.lines),
+            lambda feed: open_source(
+                settings.model_copy(update={"url": settings.sub_url}) if feed is Feed.SUB else settings,
+                clock,
+                self.stop,
+                self.lines,
+            ),
             self.spool,
             Eye(),
             clock,
@@ -59,6 +64,7 @@ class Recorder:
             make_room=self.keep.make_room,
             beat=self._beat,
             began=self.spool.previous.cause if self.spool.previous else None,
+            feed=lambda: self.feed,
         )
 
     def _announce(self, kind: EventType, data: EventData) -> None:

@@ -13,6 +13,16 @@ export interface Presence {
   at: Instant;
 }
 
+export type Step =
+  | "full"
+  | "no-public-stream"
+  | "no-backfill"
+  | "sub-stream"
+  | "no-picture-checks"
+  | "cameras-in-turns"
+  | "record-only"
+  | "stop";
+
 export interface Power {
   supply: "mains" | "battery" | "low" | "unknown";
   charge_percent: number | null;
@@ -21,6 +31,9 @@ export interface Power {
   runtime_low_s: number | null;
   runtime_high_s: number | null;
   source: string;
+  /** What is given up to spare the battery. */
+  step: Step;
+  reaches_target: boolean | null;
   since: Instant;
   at: Instant;
 }
@@ -32,7 +45,7 @@ export interface Link extends Record<LinkPart, Reach> {
   at: Instant;
 }
 
-export type PaceLimit = "none" | "cap" | "window" | "grant";
+export type PaceLimit = "none" | "cap" | "window" | "grant" | "energy";
 
 export interface SpoolState {
   backlog_items: number;

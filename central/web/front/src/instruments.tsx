@@ -45,6 +45,12 @@ export function BatteryGauge({ power, fresh }: { power: Power | null; fresh: boo
           {words.say("power.since", { at: words.moment(Date.parse(power.since), now) })}
         </p>
       )}
+      {power !== null && power.step !== "full" && (
+        <p class="fact-more" data-step={power.step}>
+          {words.say(`energy.${power.step}`)}
+          {power.reaches_target === false && <> · {words.say("energy.target_missed")}</>}
+        </p>
+      )}
     </section>
   );
 }

@@ -47,6 +47,8 @@ const on = (supply: "battery" | "low", runtime_s: number | null, at: string) => 
   runtime_s,
   runtime_low_s: null,
   runtime_high_s: null,
+  step: "full" as const,
+  reaches_target: null,
   source: "gpio",
   since: at,
   at,
