@@ -132,8 +132,8 @@ def test_a_discharge_ends_in_a_last_gasp_and_the_return_begins_with_a_first_brea
     rig.site.agent.start()
     until(lambda: rig.presence().get("run", gasp.data.run) != gasp.data.run, 20, "the site is back")
     assert "battery at 9 %: no cameras" in rig.presence()["reason"]
-    words = f"; {waiting} items wait; " if waiting else "; nothing waits; "
-    assert words in rig.presence()["reason"]
+    words = {0: "nothing waits", 1: "1 item waits"}.get(waiting, f"{waiting} items wait")
+    assert f"; {words}; " in rig.presence()["reason"]
     until(lambda: len(rig.told(EventType.AGENT_STARTED)) == 2, 5, "the first breath")
     started = rig.told(EventType.AGENT_STARTED)[0]
     breath = started.data
