@@ -151,6 +151,7 @@ def test_a_discharge_ends_in_a_last_gasp_and_the_return_begins_with_a_first_brea
     end = datetime.fromtimestamp(max(recorded).end_ms / 1000, UTC)
     rig.site.agent.until(lambda: recorded <= _names(rig), 60, "all that was committed is at the centre")
     until(lambda: rig.archived(gasp), 10, "and so is the last gasp")
+    until(lambda: "pending" not in _states(rig.timeline(begin, end)), 30, "the centre expects no more")
     dark = [gap for gap in rig.timeline(begin, end) if gap["state"] != "recorded"]
     assert {(gap["state"], gap["cause"]) for gap in dark} == {("lost", "power")}, json.dumps(dark, indent=1)
     assert all(one["to"] == other["from"] for one, other in pairwise(dark)), json.dumps(dark, indent=1)
@@ -159,6 +160,10 @@ def test_a_discharge_ends_in_a_last_gasp_and_the_return_begins_with_a_first_brea
 
 def _names(rig: Rig) -> set[ItemName]:
     return {name for name, _ in rig.city.archived(rig.site.id)}
+
+
+def _states(timeline: list[dict[str, Any]]) -> set[str]:
+    return {interval["state"] for interval in timeline}
 
 
 def _second(moment: str) -> float:
