@@ -40,12 +40,12 @@ class Rung:
     def reached(self, reading: PowerReading, left_s: float | None, margin_percent: float = 0) -> bool:
         """Whether a sane reading, or the time left, lies at or below a mark; what is not known asks for nothing.
 
-        The ordered stop goes by what is measured as long as anything is. Where nothing is, the source's own word that
-        the battery is nearly empty has to do, or that the time it was to last is over.
+        The ordered stop goes by what is measured as long as anything is that has a mark. Where nothing is, the source's
+        own word that the battery is nearly empty has to do, or that the time it was to last is over.
         """
         charge, volts = reading.charge_percent, reading.voltage_v
         if self.step is Step.STOP:
-            if charge is None and volts is None:
+            if charge is None and (volts is None or not self.voltage_v):
                 return reading.low is True or (left_s is not None and left_s <= 0)
         elif left_s is not None and left_s <= self.minutes_left * 60:
             return True

@@ -46,7 +46,7 @@ class Feeds:
         self._begun_ms: int | None = None
         self._found_ms: dict[str, int] = {}
         """Since when each camera records, or last began to."""
-        self._recording: frozenset[str] = frozenset()
+        self._recording: dict[str, bool] = {}
         self._stands: dict[str, bool] = {}
         self._failures = 0
 
@@ -56,11 +56,9 @@ class Feeds:
 
     def see(self, status: CameraStatus) -> None:
         """A recorder tells what its camera gives; from its thread."""
-        if status.recording and status.camera not in self._recording:
+        if status.recording and not self._recording.get(status.camera):
             self._found_ms[status.camera] = self._clock.monotonic_ms()
-            self._recording |= {status.camera}
-        elif not status.recording:
-            self._recording -= {status.camera}
+        self._recording[status.camera] = status.recording
 
     def feed(self, camera: str) -> Feed:
         """What that camera is to give now; from any thread."""

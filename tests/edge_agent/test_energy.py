@@ -165,6 +165,8 @@ def test_the_stop_goes_by_what_is_measured_and_else_by_the_word_of_the_source() 
     assert stop.reached(PowerReading(mains=False, low=True), None)
     assert not stop.reached(PowerReading(mains=False, low=True, charge_percent=35), None)
     assert not stop.reached(PowerReading(mains=False), None)
+    assert not stop.reached(PowerReading(mains=False, voltage_v=12), -600)
+    assert replace(stop, voltage_v=0).reached(PowerReading(mains=False, voltage_v=12), -600)
 
 
 @given(st.lists(st.tuples(readings, st.sampled_from(Supply)), max_size=40))

@@ -113,7 +113,7 @@ def test_a_camera_that_never_gave_a_picture_has_no_times() -> None:
 
 
 def test_every_group_has_its_pace() -> None:
-    assert set(PACES) == {"info", "power", "link", "spool", "camera", "host"}
+    assert set(PACES) == {"info", "power", "battery", "link", "spool", "camera", "host"}
 
 
 # --- journal ---
