@@ -14,7 +14,8 @@ The threads, and why each is one:
     power SOURCE    one per source of power readings: a bus that hangs delays no other, and restarts nothing
     keep            room on the disk: deleting may block
     report          state messages, at once at news
-The main thread hangs up on cameras that went silent, feeds the watchdog of the service manager and waits for the end.
+The main thread waits for charge, hangs up on cameras that went silent, feeds the watchdog of the service manager and
+waits for the end.
 """
 
 from __future__ import annotations
@@ -36,25 +37,29 @@ from edge_agent.board import Board
 from edge_agent.bus import Bus, Door
 from edge_agent.camera import open_source
 from edge_agent.camera.lines import Lines
+from edge_agent.clock import stamp
 from edge_agent.contract import (
     CameraState,
     EventData,
     EventType,
     Info,
     LossCause,
+    Power,
     PresenceState,
     SpoolState,
     Step,
+    Supply,
     instant,
 )
 from edge_agent.core.drain import Drain
-from edge_agent.core.energy import Start
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.fusion import Fusion
 from edge_agent.core.pace import Limits, parse_window
+from edge_agent.core.passage import first_breath, greeting, last_gasp
 from edge_agent.core.report import camera_state, spool_state
 from edge_agent.core.shipping import Order, Want
-from edge_agent.core.status import Feed
+from edge_agent.core.status import CameraStatus, End, Feed
+from edge_agent.core.waking import Waking
 from edge_agent.crew import Crew
 from edge_agent.errors import SpoolError
 from edge_agent.gates import FreshGate, LateGate
@@ -81,20 +86,22 @@ if TYPE_CHECKING:
     from edge_agent.camera.source import Source
     from edge_agent.clock import Clock
     from edge_agent.contract import Message, Wish
-    from edge_agent.core.status import CameraStatus, Room
+    from edge_agent.core.fusion import Heard
+    from edge_agent.core.status import Room
+    from edge_agent.core.supply import PowerReading
     from edge_agent.last_good import LastGood
     from edge_agent.settings import CameraSettings, Settings
 
 log = logging.getLogger(__name__)
 
 _TICK_S: Final = 2.0
-_POWER_AGAIN_S: Final = 0.5
 _FIRST_WORD_S: Final = 3.0
 """A source that hangs delays the start by no more."""
 # The parts of an ordered stop, which is to take less than ten seconds even if camera and link hang.
-_JOIN_S: Final = 4.0
+_JOIN_S: Final = 3.5
+_WORDS_S: Final = 1.0
 _DRAIN_S: Final = 1.0
-_SILENCE_S: Final = 1.5
+_SILENCE_S: Final = 1.0
 _COMMAND_S: Final = 30
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - what lies there is made for us alone, and refused when it is not ours
 _BACKLOGS: Final = ("backlog 1", "backlog 2", "backlog 3")
@@ -119,11 +126,20 @@ class Agent:
         self._crew = Crew(clock)
         self._board = Board()
         self._ending: Ending | None = None
+        self._fusion = Fusion()
+        self._is_light = False
+        self._stuck: list[str] = []
 
     def end(self, cause: LossCause, reason: str) -> None:
         """The agent stops in good order, for the first cause that was given."""
         self._ending = self._ending or Ending(cause, reason)
         self._crew.end()
+
+    def _obey(self, told: str) -> None:
+        """Told to stop on a low battery, and not the one who switches the board off: whoever is does that now."""
+        power = self._board.facts().get("power")
+        low = isinstance(power, Power) and power.supply is Supply.LOW and not self._settings.power.stop_command
+        self.end(LossCause.POWER if low else LossCause.STOPPED, f"{told} on a low battery" if low else told)
 
     def run(self) -> int:
         """Record, ship and report until the end; 0 after an ordered stop, 1 after a bug.
@@ -132,11 +148,9 @@ class Agent:
         down at the start is waited for.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda got, _frame: self.end(LossCause.STOPPED, signal.Signals(got).name))
+            signal.signal(number, lambda got, _frame: self._obey(signal.Signals(got).name))
         power = Panel(openers(self._settings.power, self._clock), self._clock)
-        if not self._await_power(power):
-            power.close()
-            return 0
+        reading = self._reading(power.hear_all(_FIRST_WORD_S))
         settings = self._settings.spool
         spool = Spool(
             settings.directory,
@@ -149,7 +163,7 @@ class Agent:
             memory=_memory_of(settings.directory) if settings.memory_bytes else None,
             memory_bytes=settings.memory_bytes,
         )
-        self._live(spool, power)
+        self._live(spool, power, reading)
         power.close()
         spool.close()
         if self._crew.crashed:
@@ -158,27 +172,11 @@ class Agent:
             self._command()
         return 0
 
-    def _await_power(self, power: Panel) -> bool:
-        """Whether there is power for a life that is worth starting, once there is; false when told to stop before."""
-        settings, clock = self._settings.power, self._clock
-        stop = settings.plan(len(self._settings.cameras)).stop
-        fusion, start = Fusion(), Start()
-        heard = power.hear_all(_FIRST_WORD_S)
-        while True:
-            now_ms = clock.monotonic_ms()
-            fusion = fusion.see(heard, now_ms)
-            before, start = start, start.see(estimated(fusion.reading, settings), stop, now_ms)
-            if start.granted:
-                return True
-            if start.waited and not before.waited:
-                log.warning("on battery near its stop mark: waiting for mains or charge before recording")
-                notify("READY=1", "STATUS=waiting for mains or charge")
-            notify("WATCHDOG=1")
-            if clock.wait(self._crew.stop, _POWER_AGAIN_S):
-                return False
-            heard = power.heard()
+    def _reading(self, heard: tuple[Heard, ...]) -> PowerReading:
+        self._fusion = self._fusion.see(heard, self._clock.monotonic_ms())
+        return estimated(self._fusion.reading, self._settings.power)
 
-    def _live(self, spool: Spool, power: Panel) -> None:
+    def _live(self, spool: Spool, power: Panel, reading: PowerReading) -> None:
         settings, clock, crew, board = self._settings, self._clock, self._crew, self._board
         door = Door(settings.broker, settings.site, settings.centre.token.get_secret_value())
         fresh = FreshGate(clock)
@@ -200,15 +198,16 @@ class Agent:
 
         bus = Bus(door, spool.run, clock, heed, rival)
         announce = Journal(settings.site, spool, bus, clock).announce
-        previous = spool.previous
-        announce(
-            EventType.AGENT_STARTED,
-            EventData(
-                run=spool.run,
-                cause=previous.cause if previous else None,
-                previous_run=previous.run if previous else None,
-            ),
+        previous, now = spool.previous, stamp(clock)
+        plan = settings.power.plan(len(settings.cameras))
+        was_empty = previous is not None and previous.in_order and previous.cause is LossCause.POWER
+        waking = Waking(plan.stop, was_empty, reading, now.monotonic_ms, now.monotonic_ms)
+        breath = first_breath(
+            spool.run, previous, spool.waiting(), End(now.now_ms, now.quality, now.monotonic_ms), waking.why
         )
+        self._is_light = waking.is_light
+        announce(EventType.AGENT_STARTED, breath)
+        bus.greet(greeting(breath), again=waking.why)
         if trouble := self._last_good.trouble:
             announce(EventType.SETTINGS_TROUBLE, EventData(run=spool.run, detail=trouble))
         board.post("info", self._info(spool.run))
@@ -247,9 +246,11 @@ class Agent:
             settings.report.telemetry_s,
             clock,
         )
-        flat = partial(self.end, LossCause.POWER)
-        show_room = self._show_room(late, compare)
-        keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
+
+        def flat(reason: str) -> None:
+            if not self._is_light:
+                self.end(LossCause.POWER, reason)
+
         eye = Eye()
         ladder = settings.power.ladder
         outlets = {outlet.camera: open_outlet(outlet) for outlet in ladder.outlets}
@@ -268,37 +269,12 @@ class Agent:
                 crew.hurry("outlets")
 
         guard = Guard(
-            power,
-            settings.power,
-            settings.power.plan(len(settings.cameras)),
-            self._shower("power"),
-            announce,
-            shed,
-            flat,
-            spool.run,
-            clock,
-            spool.battery,
-            self._shower("battery"),
+            *(power, settings.power, plan, self._shower("power"), announce, shed, flat, spool.run, clock),
+            *(spool.battery, self._shower("battery")),
         )
-        began = previous.cause if previous else None
         lines = Lines(clock)
-        for camera in settings.cameras:
-            thread = f"record {camera.id}"
-            record = Record(
-                camera,
-                partial(_open_feed, camera, clock, crew.stop, lines),
-                spool,
-                eye,
-                clock,
-                crew.stop,
-                announce=announce,
-                show=show_camera,
-                make_room=keep.make_room,
-                beat=partial(crew.progress, thread),
-                began=began,
-                feed=partial(feeds.feed, camera.id),
-            )
-            crew.hire(thread, record)
+        show_room = self._show_room(late, compare)
+        keep = Keep(spool, clock, announce=announce, show=show_room, warn_s=settings.spool.warn_s)
         crew.hire("keep", keep)
         if outlets:
             crew.hire("outlets", feeds)
@@ -308,30 +284,67 @@ class Agent:
         crew.hire("probe", Probe(way, far, lambda: bus.reach, self._shower("link"), announce, spool.run, clock))
         crew.hire("report", report)
         silence = threading.Event()
-        for name, ship in ships.items():
-            crew.hire(name, ship, silence)
-        crew.hire("compare", compare, silence)
         crew.hire("bus", bus, silence)
-
         notify("READY=1")
-        log.info("run %s of site %s with %d cameras", spool.run, settings.site, len(settings.cameras))
         self._last_good.keep()
-        self._watch(lines)
+        if self._has_charge(waking, power, bus):
+            began = previous.cause if previous else None
+            for camera in settings.cameras:
+                thread = f"record {camera.id}"
+                record = Record(
+                    camera,
+                    partial(_open_feed, camera, clock, crew.stop, lines),
+                    spool,
+                    eye,
+                    clock,
+                    crew.stop,
+                    announce=announce,
+                    show=show_camera,
+                    make_room=keep.make_room,
+                    beat=partial(crew.progress, thread),
+                    began=began,
+                    feed=partial(feeds.feed, camera.id),
+                )
+                crew.hire(thread, record)
+            for name, ship in ships.items():
+                crew.hire(name, ship, silence)
+            crew.hire("compare", compare, silence)
+            log.info("run %s of site %s with %d cameras", spool.run, settings.site, len(settings.cameras))
+        while not self._tick(self._status()):
+            lines.watch()
         notify("STOPPING=1")
         self._finish(spool, announce, report, ships["ship"], bus, silence)
         if not (self._ending and self._ending.cause is LossCause.POWER):
             feeds.close()  # an empty battery feeds no more cameras
 
-    def _watch(self, lines: Lines) -> None:
-        """The watchdog is fed while every thread gets on; a dead camera or link stops none of them."""
-        told: list[str] = []
-        while not self._clock.wait(self._crew.stop, _TICK_S):
-            lines.watch()
-            stuck = self._crew.stuck()
-            if stuck and stuck != told:
-                log.error("stuck, so the watchdog is not fed: %s", ", ".join(stuck))
-            told = stuck
-            notify(f"STATUS={self._status()}", *([] if stuck else ["WATCHDOG=1"]))
+    def _has_charge(self, waking: Waking, power: Panel, bus: Bus) -> bool:
+        """Whether there is charge for more than a light start, once there is; false when told to stop before."""
+        if self._is_light:
+            log.warning("a light start: %s", waking.why)
+            since_ms = self._clock.now_ms()
+            for camera in self._settings.cameras:
+                self._show_camera(CameraStatus(camera.id, since_ms, cause=LossCause.POWER, detail=waking.why))
+        while self._is_light:
+            if self._tick(f"waiting: {waking.why}"):
+                return False
+            waking = waking.see(self._reading(power.heard()), self._clock.monotonic_ms())
+            self._is_light = waking.is_light
+            # Nobody is served by stopping for good what waits for mains, unless that switches the board off.
+            if waking.must_stop and self._settings.power.stop_command:
+                self.end(LossCause.POWER, f"{waking.known}, and mains is away")
+            elif not waking.is_light:
+                log.info("the light start is over")
+                bus.greet("there is charge for one more ordered stop, or mains has held: recording begins")
+        return not self._crew.stop.is_set()
+
+    def _tick(self, status: str) -> bool:
+        """The watchdog is fed while every thread gets on, a dead camera or link stops none; then, whether to stop."""
+        stuck = self._crew.stuck()
+        if stuck and stuck != self._stuck:
+            log.error("stuck, so the watchdog is not fed: %s", ", ".join(stuck))
+        self._stuck = stuck
+        notify(f"STATUS={status}", *([] if stuck else ["WATCHDOG=1"]))
+        return self._clock.wait(self._crew.stop, _TICK_S)
 
     def _finish(
         self,
@@ -345,18 +358,25 @@ class Agent:
         ending = self._ending
         if ending:
             log.info("stopping: %s", ending.reason)
-            announce(EventType.AGENT_STOPPING, EventData(run=spool.run, cause=ending.cause, detail=ending.reason))
         if late := self._crew.join(_JOIN_S):
             log.warning("not waiting for: %s", ", ".join(late))
-        report.flush()
-        if ending:
-            try:
-                spool.end(ending.cause)
-            except SpoolError as error:
-                log.error("%s", error)
-        # What was just recorded goes out, if items were going out anyway.
+
+        def last_words() -> None:
+            if ending:
+                announce(EventType.AGENT_STOPPING, self._gasp(spool, ending))
+            report.flush()
+            if ending:
+                try:
+                    spool.end(ending.cause)
+                except SpoolError as error:
+                    log.error("%s", error)
+
+        stored = self._crew.within(_WORDS_S, last_words)
+        if not stored:
+            log.warning("not waiting for the disk")
+        # What was just recorded goes out, the last word first, if items were going out anyway.
         until_ms = self._clock.monotonic_ms() + _DRAIN_S * 1000
-        while ship.flows and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
+        while stored and ship.flows and spool.next_unsent() and self._clock.monotonic_ms() < until_ms:
             self._clock.wait(silence, 0.1)
         self._crew.end(silence)
         spool.late.set()
@@ -375,6 +395,19 @@ class Agent:
             subprocess.run(command, check=True, timeout=_COMMAND_S)
         except (OSError, subprocess.SubprocessError) as error:
             log.error("stop_command in [power] failed: %s", error)
+
+    def _gasp(self, spool: Spool, ending: Ending) -> EventData:
+        facts = self._board.facts()
+        power = facts.get("power")
+        return last_gasp(
+            spool.run,
+            ending.cause,
+            ending.reason,
+            power if isinstance(power, Power) else None,
+            [fact for fact in facts.values() if isinstance(fact, CameraState)],
+            spool.newest_sequence,
+            spool.waiting(),
+        )
 
     # --- facts become messages on the board ---
 

@@ -214,6 +214,8 @@ class Bus:
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         self._waker.setblocking(False)
+        self._greetings: deque[str] = deque(maxlen=1)
+        self._again = ""
         self._session: Session | None = None
         self._failures = 0
         self._told = ""
@@ -235,6 +237,12 @@ class Bus:
     def event(self, body: bytes) -> None:
         """The event is told soon, or lost here if the broker stays away; from any thread, at once."""
         self._events.append(body)
+        self.stir()
+
+    def greet(self, words: str, again: str = "") -> None:
+        """Our presence is told with these words soon, once, and with `again` at each later reconnection; likewise."""
+        self._again = again
+        self._greetings.append(words)
         self.stir()
 
     def stir(self) -> None:
@@ -285,13 +293,16 @@ class Bus:
         return 0
 
     def _be_there(self, session: Session) -> None:
-        word = self._presence(PresenceState.ONLINE, _RIVAL if self._rivals.are_sure else "")
+        words = self._greetings.popleft() if self._greetings else self._again
+        word = self._presence(PresenceState.ONLINE, _RIVAL if self._rivals.are_sure else words)
         session.publish(self._base + PRESENCE.group, word, retain=True)
 
     def _hand_over(self, session: Session) -> None:
         with suppress(BlockingIOError):
             while self._wake.recv(1024):
                 pass
+        if self._greetings:
+            self._be_there(session)
         while self._fresh:
             group, body = self._fresh.popitem()
             session.publish(self._base + group, body, retain=True)

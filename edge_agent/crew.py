@@ -7,6 +7,8 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge_agent.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -65,9 +67,10 @@ class Crew:
         wake.clear()
 
     def hurry(self, *names: str) -> None:
-        """Their next turns need not wait any longer."""
+        """Their next turns need not wait any longer, of those who are hired."""
         for name in names:
-            self._wakes[name].set()
+            if wake := self._wakes.get(name):
+                wake.set()
 
     def end(self, stop: threading.Event | None = None) -> None:
         """Whoever was hired with `stop` (the common one, if not given) has its last turn."""
@@ -90,6 +93,13 @@ class Crew:
         for thread in told:
             thread.join(max(0.0, (until_ms - self._clock.monotonic_ms()) / 1000))
         return [thread.name for thread in told if thread.is_alive()]
+
+    def within(self, patience_s: float, deed: Callable[[], None]) -> bool:
+        """Whether the deed was done within the patience; else it is left behind."""
+        thread = threading.Thread(target=deed, name="last words", daemon=True)
+        thread.start()
+        thread.join(patience_s)
+        return not thread.is_alive()
 
     def _crash(self, what: threading.ExceptHookArgs) -> None:
         name = what.thread.name if what.thread else "?"

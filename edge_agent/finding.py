@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from edge_agent.contract import ItemName
+from edge_agent.contract import ItemKind, ItemName
+from edge_agent.core.status import Backlog
 from edge_agent.place import QUARANTINE, READY, SENT, Place
 
 if TYPE_CHECKING:
@@ -77,3 +79,20 @@ class Finding:
                     self._stock.put_aside(text, size)
         elif not self._in_memory and not text.endswith(".reason.txt"):
             self._stock.put_aside(text, size)
+
+
+def count_waiting(place: Place, most: int) -> Backlog | None:
+    """What lies in ready/ there; None where that is more than so many items, or cannot be told."""
+    items: list[ItemName] = []
+    size_bytes = 0
+    try:
+        with os.scandir(place.path(READY, "")) as entries:
+            for entry in islice(entries, most + 1):
+                with suppress(ValueError, FileNotFoundError):  # a stranger, or it went on while we looked
+                    items.append(ItemName.parse(entry.name))
+                    size_bytes += entry.stat().st_size
+    except OSError:
+        return None
+    if len(items) > most:
+        return None
+    return Backlog(len(items), size_bytes, sum(i.duration_ms for i in items if i.kind is ItemKind.SEGMENT))

@@ -48,7 +48,7 @@ class Journal:
         self._numbers = itertools.count(1)
 
     def announce(self, kind: EventType, data: EventData) -> None:
-        """The event is in the spool and on its way to the broker; on a full disk it is only told."""
+        """The event is on its way to the broker, then in the spool; on a disk that is full or hangs it is only told."""
         log.info("%s %s", kind.removeprefix("simpang."), data.model_dump_json(exclude_defaults=True, exclude={"run"}))
         at = stamp(self._clock)
         data = data.model_copy(
@@ -58,8 +58,8 @@ class Journal:
             id=f"{data.run}-{next(self._numbers)}", source=self._source, type=kind, time=instant(at.now_ms), data=data
         )
         body = event.to_json()
+        self._voice.event(body)
         try:
             self._shelf.add(ItemKind.EVENT, data.camera, at.now_ms, 0, at.quality, body)
         except SpoolError as error:
             log.error("event not kept: %s", error)
-        self._voice.event(body)

@@ -7,11 +7,15 @@ import re
 import secrets
 import string
 from threading import Lock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge_agent.contract import MAX_COUNTER, MAX_SEQUENCE, LossCause, run_counter, run_id
-from edge_agent.core.status import PreviousRun
+from edge_agent.core.status import End, PreviousRun
 from edge_agent.place import NOTHING, READY, SENT, Note, Place, disk_trouble
+
+if TYPE_CHECKING:
+    from edge_agent.clock import Stamp
+    from edge_agent.core.status import Backlog
 
 _OF_A_RUN: Final = re.compile(r"(\d{6}[a-z0-9]{4})_.*")
 _TAG: Final = string.ascii_lowercase + string.digits
@@ -29,13 +33,17 @@ class Life:
         """How the life before this one ended; None when this is the first."""
         self._counter = 0
         self._ended: LossCause | None = None
+        self._end: End | None = None
         self._lock, self._pen = Lock(), Lock()  # whoever tells us something does not wait for a disk
         notes = [note for place in (disk, memory) if place and (note := place.read_note())]
         self._known = self.known_before = max((note.known for note in notes), default=NOTHING)
         """Up to that item, run and sequence, lives before this one knew that the centre may know more than the disk."""
         last = max(notes, key=lambda note: note.counter, default=None)
         if last:
-            self.previous = PreviousRun(last.run, last.cause)
+            torn = disk.last_written() if disk and last.ended is None else None
+            self.previous = PreviousRun(
+                last.run, last.cause, in_order=last.ended is not None, same_boot=last.same_boot, end=last.end or torn
+            )
             self._counter = last.counter
         elif disk is None:
             self.previous = PreviousRun(None, LossCause.DISK)
@@ -56,13 +64,13 @@ class Life:
             with self._lock:
                 if before:
                     self._counter, self._known = max(self._counter, before.counter), max(self._known, before.known)
-                note = Note.now(self.run, self._counter, self._known, self._ended)
+                note = Note.now(self.run, self._counter, self._known, self._ended, self._end)
             if note != before:
                 place.write_note(note)
 
-    def end(self, cause: LossCause) -> None:
-        """It has ended in good order, because of `cause`."""
-        self._ended = cause
+    def end(self, cause: LossCause, at: Stamp, backlog: Backlog | None) -> None:
+        """It has ended in good order at that moment, because of `cause`; so much waited then."""
+        self._ended, self._end = cause, End(at.now_ms, at.quality, at.monotonic_ms, backlog)
 
     def learn(self, run: str, sequence: int) -> None:
         """The centre knows that item of another life: the next one counts on from there, and it is no news then."""

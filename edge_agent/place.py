@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import uuid
 from contextlib import contextmanager, suppress
@@ -23,11 +24,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from edge_agent.contract import LossCause, run_counter
+from edge_agent.contract import ClockQuality, LossCause, run_counter
+from edge_agent.core.status import Backlog, End
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 WRITING, READY, SENT, QUARANTINE = FOLDERS = ("writing", "ready", "sent", "quarantine")
 _MARKER: Final = ".simpang-spool"
@@ -42,7 +46,7 @@ class Note:
     """Which life of the agent uses the directory, and how it ended: None while it has not.
 
     `counter` is the highest that any life had; a life that could not know it has none of its own. Up to `known`, run
-    and sequence, it is no news that the centre knows items of which nothing lies here.
+    and sequence, it is no news that the centre knows items of which nothing lies here. `end` is when it ended.
     """
 
     run: str
@@ -50,16 +54,22 @@ class Note:
     ended: LossCause | None
     counter: int
     known: tuple[str, int] = NOTHING
+    end: End | None = None
 
     @classmethod
-    def now(cls, run: str, counter: int, known: tuple[str, int], ended: LossCause | None) -> Self:
+    def now(cls, run: str, counter: int, known: tuple[str, int], ended: LossCause | None, end: End | None) -> Self:
         """A note of this boot."""
-        return cls(run, _boot_id(), ended, counter, known)
+        return cls(run, _boot_id(), ended, counter, known, end)
+
+    @property
+    def same_boot(self) -> bool:
+        """Whether the host has lived on."""
+        return self.boot == _boot_id()
 
     @property
     def cause(self) -> LossCause:
         """What ended that life: a power cut, unless it noted something else or the host lived on."""
-        return self.ended or (LossCause.AGENT if self.boot == _boot_id() else LossCause.POWER)
+        return self.ended or (LossCause.AGENT if self.same_boot else LossCause.POWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,14 @@ class Place:
                 if most < 0:
                     return False
         return True
+
+    def last_written(self) -> End | None:
+        """When the newest segment that was left open was last written to; None where none was, or nobody can tell."""
+        with suppress(OSError, ValueError):
+            parts = [(part.stat().st_mtime, part.stem) for part in self.path(WRITING, "").glob("*.part")]
+            written_s, label = max(parts)
+            return End(round(written_s * 1000), ClockQuality(label.rpartition("_")[2]))
+        return None
 
     def probe(self) -> None:
         """A file can be written and is durable. What the table of mounts says is not to be trusted."""
@@ -197,6 +215,19 @@ class Place:
         return marker
 
 
+def open_memory(directory: Path) -> Place | None:
+    """A place in memory, for nobody else; None when it cannot be had."""
+    try:
+        with disk_trouble(f"{directory} cannot be used"):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            if directory.lstat().st_uid != os.geteuid():
+                raise SpoolError(f"{directory} is not ours", "remove it")
+        return Place(directory)
+    except SpoolError as error:
+        log.warning("there is no memory to fall back on: %s", error)
+        return None
+
+
 class Kept:
     """A value that is to outlast this life, in a file of the place that is in use; noted and taken by one thread."""
 
@@ -234,7 +265,16 @@ def read_note(directory: Path) -> Note | None:
         counter = max(run_counter(note["run"]), note.get("counter", 0))
         run, sequence = note.get("known", NOTHING)
         ended = LossCause(note["ended"]) if note["ended"] else None
-        return Note(note["run"], note["boot"], ended, counter, (str(run), int(sequence)))
+        return Note(note["run"], note["boot"], ended, counter, (str(run), int(sequence)), _read_end(note))
+    return None
+
+
+def _read_end(note: dict[str, Any]) -> End | None:
+    """When that life ended; None where an earlier version wrote the note, or it is not what we write."""
+    with suppress(ValueError, KeyError, TypeError):
+        end = note["end"]
+        backlog = Backlog(**{key: int(value) for key, value in end["backlog"].items()}) if end["backlog"] else None
+        return End(int(end["now_ms"]), ClockQuality(end["clock"]), int(end["monotonic_ms"]), backlog)
     return None
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -16,22 +15,23 @@ from pathlib import Path
 from threading import Event, Lock, RLock
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from edge_agent.clock import stamp
 from edge_agent.contract import NO_CAMERA, ClockQuality, ItemKind, ItemName, LossCause
 from edge_agent.core.eviction import Locks, Span, WhenFull
 from edge_agent.core.shipping import Order, Want
 from edge_agent.core.stock import Stock
 from edge_agent.errors import DiskTrouble, SpoolError, SpoolFull
-from edge_agent.finding import Finding
+from edge_agent.finding import Finding, count_waiting
 from edge_agent.life import Life
 from edge_agent.open_segment import Writing
-from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Kept, Place, disk_trouble, write_durably
+from edge_agent.place import QUARANTINE, READY, SENT, WRITING, Kept, Place, disk_trouble, open_memory, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from edge_agent.clock import Clock
     from edge_agent.core.eviction import Excess
-    from edge_agent.core.status import PreviousRun, SpoolStats
+    from edge_agent.core.status import Backlog, PreviousRun, SpoolStats
     from edge_agent.open_segment import OpenSegment
 
 log = logging.getLogger(__name__)
@@ -104,9 +104,10 @@ class Spool:
 
         self._disk: Place | None = None
         self._marker = ""
-        self._memory = self._open_memory(memory) if memory else None
+        self._memory = open_memory(memory) if memory else None
         self.run = ""
         """The name of this life."""
+        self.newest_sequence: int | None = None  # of the items of this life
         self.previous: PreviousRun | None = None
         """How the life before this one ended; None when this is the first."""
         self.last: tuple[str, int] | None = None
@@ -303,6 +304,14 @@ class Spool:
         with self._lock:
             return self._stock.stats(free_bytes)
 
+    def waiting(self) -> Backlog | None:
+        """What has no receipt; None while the disk is still looked through, and it is not few enough to be counted."""
+        disk = self._disk
+        if disk and not self.scanned:
+            return count_waiting(disk, _FEW)
+        with self._lock:
+            return self._stock.line.backlog
+
     def make_room(self) -> list[ItemName]:
         """Quota and reserve are kept, as far as the operator's choice allows; what was lost unsent since last asked.
 
@@ -347,7 +356,7 @@ class Spool:
     def end(self, cause: LossCause) -> None:
         """The life has ended in good order, because of `cause`; the next one will know."""
         if self._life:
-            self._life.end(cause)
+            self._life.end(cause, stamp(self._clock), self.waiting())
             for place in filter(None, (self._memory, self._disk)):
                 self._life.claim(place)
         self._keep_battery()
@@ -382,6 +391,8 @@ class Spool:
         place.commit(path, name)
         with self._lock:
             self._stock.join(name, size_bytes, self._clock.monotonic_ms(), shelved=place is self._memory)
+            if name.run == self.run:
+                self.newest_sequence = max(name.sequence, self.newest_sequence or 0)
         self.arrived.set()
 
     def keep(self, name: ItemName, data: bytes) -> None:
@@ -517,17 +528,6 @@ class Spool:
                 memory.path(READY, name).unlink(missing_ok=True)
 
     # --- the disk comes and goes ---
-
-    def _open_memory(self, directory: Path) -> Place | None:
-        try:
-            with disk_trouble(f"{directory} cannot be used"):
-                directory.mkdir(mode=0o700, exist_ok=True)
-                if directory.lstat().st_uid != os.geteuid():
-                    raise SpoolError(f"{directory} is not ours", "remove it")
-            return Place(directory)
-        except SpoolError as error:
-            log.warning("there is no memory to fall back on: %s", error)
-            return None
 
     def _live(self, disk: Place | None) -> Life:
         """This life, which begins with whatever place there is first."""

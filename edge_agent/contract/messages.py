@@ -39,7 +39,8 @@ class Presence(Message):
     state: PresenceState
     run: RunId
     reason: str = ""
-    """Why it ended; while it is online, what keeps it from being so all the time."""
+    """Why it ended; once it is online, the first breath in words; then, what keeps it from being so all the time, or
+    from recording."""
     at: Instant
 
 
@@ -218,7 +219,11 @@ class EventType(StrEnum):
 class EventData(Message):
     """The facts of an event; each type fills those that belong to it.
 
-    `agent.started`: `cause` says how the previous run ended (null on the very first), `previous_run` which it was.
+    `agent.started`, the first message of a run: `cause` says how the previous run ended (null on the very first),
+    `previous_run` which it was, `slept_s` how long ago that is, `backlog_*` what waits to be sent; each null where
+    that cannot be told. `detail` says why the run starts without cameras, if it does.
+    `agent.stopping`, the last before an ordered stop: `cause` and `detail`, `charge_percent` and `runtime_*` as the
+    site last knew them, `newest_sequence` of the items of this run, `recorded_until` of its footage, `backlog_*`.
     `camera.lost`: `camera`, `cause`, `detail`, `from_at`. `camera.back`: `camera`.
     `spool.evicted`, `spool.quarantined`: `camera`, `from_at`, `to_at`, `cause`, `items`.
     `spool.compared`: `items` that were compared, `returned` of them that the centre lacked and that are sent again.
@@ -245,6 +250,16 @@ class EventData(Message):
     to_at: Instant | None = None
     items: int | None = None
     returned: int | None = None
+    slept_s: Annotated[float, Field(ge=0)] | None = None
+    charge_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    runtime_s: Annotated[float, Field(ge=0)] | None = None
+    runtime_low_s: Annotated[float, Field(ge=0)] | None = None
+    runtime_high_s: Annotated[float, Field(ge=0)] | None = None
+    newest_sequence: Annotated[int, Field(ge=0)] | None = None
+    recorded_until: Instant | None = None
+    backlog_items: Annotated[int, Field(ge=0)] | None = None
+    backlog_bytes: Annotated[int, Field(ge=0)] | None = None
+    backlog_s: Annotated[float, Field(ge=0)] | None = None
     source: str | None = None
     items_run: RunId | None = None
     items_clock: ClockQuality | None = None

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 
 _READINGS: Final = 4
 """So many readings in a row must ask for a step: a dip under load is not the end."""
-_MARGIN_PERCENT: Final = 5
-"""So much above the mark a start on battery is worth it, so that the agent does not start only to stop."""
-_RETURN_MS: Final = 10_000
-"""Mains that comes back for a moment between two attempts of the grid is gone again by then."""
 _SETTLE_MS: Final = 60_000
 """When a load begins or changes, the voltage of a battery moves by itself, and a charge that is told from it."""
 _SAME_LOAD: Final = 1.05
@@ -167,6 +163,11 @@ class Ladder:
             return self._descend(plan, reading, left, now_ms, is_new=is_new)
         return replace(self, wanted=(), mains_ms=None)
 
+    @property
+    def asked(self) -> int:
+        """How many rungs the latest readings all ask for; none on mains."""
+        return min(self.wanted) if len(self.wanted) == _READINGS else 0
+
     def left_s(self, now_ms: int) -> float | None:
         """How long the battery lasts by the latest estimate."""
         return None if self.empty_ms is None else max(0.0, (self.empty_ms - now_ms) / 1000)
@@ -190,8 +191,7 @@ class Ladder:
         row = (*row, wanted)[-_READINGS:] if is_new or not row else (*row[:-1], min(row[-1], wanted))
         hold_ms = 0 if None in {reaches, self.reaches_target} else _VERDICT_MS
         known = replace(known, verdict=self.verdict.see(reaches, now_ms, hold_ms), wanted=row)
-        asked = min(row) if len(row) == _READINGS else 0
-        return known if asked <= known.taken else known._taking(plan, asked, now_ms)
+        return known if known.asked <= known.taken else known._taking(plan, known.asked, now_ms)
 
     def _estimated(self, plan: Plan, reading: PowerReading, left: Runtime | None, now_ms: int) -> Ladder:
         """An estimate counts from when the charge last moved, so that it runs down though a gauge stands still.
@@ -257,31 +257,3 @@ class Ladder:
             empty_ms=stretched(self.empty_ms),
             empty_early_ms=stretched(self.empty_early_ms),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Whether there is power for a life that is worth starting, looked at until there is.
-
-    Where the charge is near the stop, or was, mains that comes and goes must hold first: else the agent would start and
-    stop over and over. Not knowing is no reason to wait for longer than that.
-    """
-
-    since_ms: int | None = None
-    looks: int = 0
-    waited: bool = False
-    granted: bool = False
-
-    def see(self, reading: PowerReading, stop: Rung, now_ms: int) -> Start:
-        """After a sane reading at `now_ms` (monotonic)."""
-        poor = stop.reached(reading, None, _MARGIN_PERCENT)
-        blind = reading.charge_percent is None and reading.voltage_v is None
-        if reading.mains is False and (poor or (self.waited and blind)):
-            return Start(waited=True)
-        since_ms = now_ms if self.since_ms is None else self.since_ms
-        looks = self.looks + 1
-        if self.waited or poor:
-            granted = now_ms - since_ms >= _RETURN_MS
-        else:
-            granted = reading.mains is not False or looks >= _READINGS
-        return Start(since_ms, looks, self.waited, granted)

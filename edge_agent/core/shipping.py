@@ -1,4 +1,4 @@
-"""Which item goes to the centre next: what is fresh before the backlog, and in it what is wanted before the rest."""
+"""Which item goes to the centre next: fresh events, fresh footage, then the backlog, what is wanted of it first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from edge_agent.contract import ItemKind, ItemName
 from edge_agent.core.index import Index
+from edge_agent.core.status import Backlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -67,6 +68,7 @@ class Line:
     def __init__(self, order: Order = Order.OLDEST) -> None:
         self._order = order
         self._backlog = Index()
+        self._events: OrderedDict[ItemName, _Waiting] = OrderedDict()
         self._fresh: OrderedDict[ItemName, _Waiting] = OrderedDict()
         self._apart: OrderedDict[ItemName, _Waiting] = OrderedDict()
         self._faults: Counter[ItemName] = Counter()
@@ -76,20 +78,26 @@ class Line:
         self.bytes = 0
         self.duration_ms = 0
 
+    @property
+    def backlog(self) -> Backlog:
+        """All that waits, fresh or not."""
+        return Backlog(len(self), self.bytes, self.duration_ms)
+
     def __len__(self) -> int:
-        return len(self._backlog) + len(self._fresh) + len(self._apart)
+        return len(self._backlog) + len(self._events) + len(self._fresh) + len(self._apart)
 
     def __contains__(self, name: ItemName) -> bool:
-        return name in self._fresh or name in self._apart or name in self._backlog
+        return name in self._lane(name) or name in self._apart or name in self._backlog
 
     def items(self) -> Iterator[tuple[ItemName, int]]:
         """Each item with its size in bytes: what was put off, then the others, oldest first."""
-        return chain(_sizes(self._apart), self._backlog.items(), _sizes(self._fresh))
+        return chain(_sizes(self._apart), self._backlog.items(), _sizes(self._events), _sizes(self._fresh))
 
     def candidates(self, stays: Callable[[ItemName], bool]) -> Iterator[tuple[ItemName, int]]:
         """Those that do not stay, in the order of `items`, for a caller who makes them leave."""
-        apart, fresh = ((item for item in _sizes(part) if not stays(item[0])) for part in (self._apart, self._fresh))
-        return chain(apart, self._backlog.candidates(stays), fresh)
+        parts = self._apart, self._events, self._fresh
+        apart, events, fresh = ((item for item in _sizes(part) if not stays(item[0])) for part in parts)
+        return chain(apart, self._backlog.candidates(stays), events, fresh)
 
     def reconsider(self) -> None:
         """What stays may be another choice from now on."""
@@ -98,14 +106,14 @@ class Line:
     def forget(self) -> None:
         """Nothing waits any more."""
         self._backlog = Index()
-        for part in (self._fresh, self._apart, self._faults, self._wanted):
+        for part in (self._events, self._fresh, self._apart, self._faults, self._wanted):
             part.clear()
         self.bytes = self.duration_ms = 0
 
     def join(self, name: ItemName, size_bytes: int, now_ms: int) -> None:
         """A fresh item waits from now on."""
         self._count(name, size_bytes, 1)
-        self._fresh[name] = _Waiting(size_bytes, now_ms)
+        self._lane(name)[name] = _Waiting(size_bytes, now_ms)
 
     def join_backlog(self, name: ItemName, size_bytes: int) -> None:
         """An item of an earlier life waits from now on."""
@@ -133,12 +141,12 @@ class Line:
     def next(self, now_ms: int) -> ItemName | None:
         """Whose turn it is, taken or not."""
         self._age(now_ms)
-        return next(chain(self._fresh, self._late()), None)
+        return next(chain(self._events, self._fresh, self._late()), None)
 
     def take_fresh(self, now_ms: int, *, events_only: bool = False) -> ItemName | None:
         """The fresh item whose turn it is, taken."""
         self._age(now_ms)
-        return self._take(name for name in self._fresh if not events_only or name.kind is ItemKind.EVENT)
+        return self._take(self._events if events_only else chain(self._events, self._fresh))
 
     def take_late(self, now_ms: int) -> ItemName | None:
         """The item of the backlog whose turn it is, taken."""
@@ -169,9 +177,13 @@ class Line:
         """Where the oldest waiting item starts, Unix milliseconds."""
         return min((name.start_ms for name, _ in islice(self.items(), _LOOK)), default=None)
 
+    def _lane(self, name: ItemName) -> OrderedDict[ItemName, _Waiting]:
+        """Events do not wait for footage: they are small, and one of them may be the last word of the site."""
+        return self._events if name.kind is ItemKind.EVENT else self._fresh
+
     def _age(self, now_ms: int) -> None:
         """What waited too long is fresh no more, unless it is on its way; what was put off for long has its turn."""
-        for part, most_ms in ((self._fresh, FRESH_MS), (self._apart, _APART_MS)):
+        for part, most_ms in ((self._events, FRESH_MS), (self._fresh, FRESH_MS), (self._apart, _APART_MS)):
             while part:
                 name, waiting = next(iter(part.items()))
                 if now_ms - waiting.since_ms < most_ms or name in self._taken:
@@ -180,7 +192,7 @@ class Line:
 
     def _pop(self, name: ItemName) -> int | None:
         self._wanted.pop(name, None)
-        waiting = self._fresh.pop(name, None) or self._apart.pop(name, None)
+        waiting = self._lane(name).pop(name, None) or self._apart.pop(name, None)
         return waiting.size_bytes if waiting else self._backlog.pop(name)
 
     def _wait_late(self, name: ItemName, size_bytes: int) -> None:

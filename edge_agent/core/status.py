@@ -5,7 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from edge_agent.contract import LossCause, Picture
+from edge_agent.contract import ClockQuality, LossCause, Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for the centre."""
+
+    items: int
+    bytes: int
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """When a life ended, by its own clocks, and what waited then; None is what is not known."""
+
+    now_ms: int
+    clock: ClockQuality
+    monotonic_ms: int | None = None
+    backlog: Backlog | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +33,9 @@ class PreviousRun:
 
     run: str | None
     cause: LossCause
+    in_order: bool = False
+    same_boot: bool = False
+    end: End | None = None
 
 
 @dataclass(frozen=True, slots=True)

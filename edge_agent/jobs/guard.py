@@ -139,9 +139,12 @@ class Guard:
         """Steps are taken or undone, each is an event; at the last the agent stops."""
         plan, before = self._plan, self._ladder
         self._ladder = ladder = before.see(plan, self._view.value, reading, left, monotonic_ms, is_new=is_new)
+        told = _told(reading)
+        # Said as long as it holds: who starts light does not heed it at first.
+        if plan.step(ladder.asked) is Step.STOP:
+            self._stop(f"battery at {told}" if told else "the battery is said to be empty")
         if ladder.taken == before.taken:
             return
-        told = _told(reading)
         left_s = ladder.left_s(monotonic_ms)
         lasts = "" if left_s is None else f"about {left_s / 60:.0f} min left"
         fails = (
@@ -160,7 +163,6 @@ class Guard:
         if plan.step(ladder.taken) is Step.STOP:
             self._battery.end()
             self._remember()
-            self._stop(f"battery at {told}" if told else "the battery is said to be empty")
 
     def _tell_sources(self, earlier: Fusion) -> None:
         for source, track in self._fusion.tracks.items():

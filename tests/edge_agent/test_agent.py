@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from edge_agent.contract import Event, EventType, ItemKind, ItemName, LossCause, Telemetry, read_facts
+from edge_agent.contract import (
+    Event,
+    EventData,
+    EventType,
+    ItemKind,
+    ItemName,
+    LossCause,
+    Telemetry,
+    instant,
+    read_facts,
+)
+from tests.rig.disks import Disk
 from tests.rig.link import free_port
 from tests.rig.mosquitto import Listener, Mosquitto
 from tests.rig.parts import require_root
@@ -62,6 +73,9 @@ class Box:
         ready = self.spool / "ready"
         names = sorted(ItemName.parse(path.name) for path in ready.iterdir()) if ready.is_dir() else []
         return [name for name in names if name.kind is kind]
+
+    def waiting(self) -> int:
+        return len(list((self.spool / "ready").iterdir()))
 
     def events(self) -> list[Event]:
         ready = self.spool / "ready"
@@ -183,9 +197,12 @@ def test_of_two_boxes_with_one_identity_each_says_so_and_records_on(
 def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the_life(
     mosquitto: Mosquitto, box: Box
 ) -> None:
-    """And while the battery stays empty, the next life waits for mains."""
+    """The last gasp comes after the footage is stored, and says what there is; the next life says first how long it
+    slept and what waits, and records once there is charge for one more ordered stop.
+    """
     box.change("low_percent = 20", "low_percent = 50\nstop_percent = 40")
-    box.change("capacity_s = 3600", "capacity_s = 20\nrecharge_s = 3600")
+    box.change("capacity_s = 3600", "capacity_s = 20\nrecharge_s = 60")
+    box.change("[power.simulated]", "[power.ladder]\nsteps = []\n[power.simulated]")
     with Listener(mosquitto.port) as listener:
         box.program.start()
         listener.until(f"{TOPIC}/power", '"supply":"mains"', seconds=10)
@@ -197,14 +214,34 @@ def test_a_power_cut_is_on_mqtt_within_two_seconds_and_an_empty_battery_ends_the
         assert box.program.wait(20) == 0
         listener.until(f"{TOPIC}/presence", "asleep", "battery at ")
         stopping = json.loads(listener.until(f"{TOPIC}/event", EventType.AGENT_STOPPING))
-        assert stopping["data"]["cause"] == "power"
+        gasp = EventData.model_validate(stopping["data"])
+        assert (gasp.cause, gasp.charge_percent is not None, gasp.runtime_s is not None) == ("power", True, True)
+        segments = box.items(ItemKind.SEGMENT)
+        assert not list((box.spool / "writing").iterdir())
+        (kept,) = (event for event in box.events() if event.type is EventType.AGENT_STOPPING)
+        assert kept.data == gasp
+        last = max(segments)
+        assert gasp.newest_sequence is not None
+        assert gasp.newest_sequence >= last.sequence, "no footage comes after the last gasp"
+        assert gasp.recorded_until == instant(last.end_ms)
+        waiting = box.waiting()
+        assert gasp.backlog_items == waiting - 2, "without itself and the report"
+        said = len(listener.said)
 
-        events = len(box.events())
         box.program.start()
-        box.program.until(lambda: "waiting for mains" in box.program.output(), 10, "the agent waits")
-        assert len(box.events()) == events
+        listener.until(f"{TOPIC}/presence", "online", "no cameras", f"; {waiting} items wait; ", seconds=10)
+        listener.until(f"{TOPIC}/camera/north", '"recording":false', "one more ordered stop", seconds=10)
+        listener.until(f"{TOPIC}/power", '"supply":"low"', seconds=10)
+        started = json.loads(next(body for topic, body in listener.said[said:] if topic == f"{TOPIC}/event"))
+        breath = EventData.model_validate(started["data"])
+        assert (started["type"], breath.cause, breath.previous_run) == (EventType.AGENT_STARTED, "power", gasp.run)
+        assert breath.slept_s is not None
+        assert 0 < breath.slept_s < 60
+        assert breath.backlog_items == waiting
+        assert box.items(ItemKind.SEGMENT) == segments, "it starts light"
         box.mains(True)
-        listener.until(f"{TOPIC}/presence", "online", seconds=15)
+        listener.until(f"{TOPIC}/camera/north", '"recording":true', seconds=40)
+        listener.until(f"{TOPIC}/presence", "online", "recording begins")
         assert box.program.stop() == 0
     assert [event.data.cause for event in box.starts()] == [None, LossCause.POWER]
 
@@ -245,12 +282,21 @@ def test_on_battery_cameras_take_turns_and_with_mains_all_is_as_before(mosquitto
     assert not [event for event in box.events() if event.type is EventType.CAMERA_LOST]
 
 
-def test_an_agent_that_waits_for_power_stops_when_told(box: Box) -> None:
+@pytest.mark.parametrize(
+    ("charge", "supply", "cause"), [("3", "low", LossCause.POWER), ("60", "battery", LossCause.STOPPED)]
+)
+def test_who_stops_it_on_a_low_battery_and_owns_the_shutdown_stops_it_for_power(
+    mosquitto: Mosquitto, box: Box, charge: str, supply: str, cause: LossCause
+) -> None:
+    """Also while it waits for charge, and then at once."""
     box.mains(False)
-    (box.folder / "mains.json.charge").write_text("3")
-    box.program.start()
-    box.program.until(lambda: "waiting for mains" in box.program.output(), 10, "the agent waits")
+    (box.folder / "mains.json.charge").write_text(charge)
+    with Listener(mosquitto.port) as listener:
+        box.program.start()
+        listener.until(f"{TOPIC}/power", f'"supply":"{supply}"', seconds=15)
+    assert ("a light start" in box.program.output()) is (cause is LossCause.POWER)
     assert box.program.stop(5) == 0
+    assert box.events()[-1].data.cause is cause
 
 
 def test_the_command_after_a_stop_for_power_is_run(box: Box) -> None:
@@ -283,6 +329,23 @@ def test_everything_that_hangs_at_once_does_not_hold_up_the_end(box: Box) -> Non
         assert box.program.stop(15) == 0
         assert time.monotonic() - begun < 10
     assert box.events()[-1].type is EventType.AGENT_STOPPING
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_last_gasp(tmp_path: Path, mosquitto: Mosquitto, box: Box) -> None:
+    """Nothing can be stored any more, and nobody waits for that."""
+    with Disk(tmp_path / "disk.img", tmp_path / "disk", "64M") as disk, Listener(mosquitto.port) as listener:
+        spool = disk.directory / "spool"
+        box.change(f'directory = "{box.spool}"', f'directory = "{spool}"')
+        box.program.start()
+        box.program.until(lambda: (spool / "ready").is_dir() and list((spool / "ready").glob("*.mp4")), 20, "footage")
+        listener.until(f"{TOPIC}/presence", "online")
+        with disk.frozen():
+            begun = time.monotonic()
+            box.program.signal(signal.SIGTERM)
+            listener.until(f"{TOPIC}/event", EventType.AGENT_STOPPING, "SIGTERM", "recorded_until", seconds=10)
+            listener.until(f"{TOPIC}/presence", "stopping", "SIGTERM", seconds=10)
+            assert time.monotonic() - begun < 10
+        assert box.program.wait(10) == 0
 
 
 def test_a_broker_that_refuses_us_or_is_down_does_not_keep_us_from_recording(mosquitto: Mosquitto, box: Box) -> None:

@@ -116,6 +116,29 @@ def test_it_says_who_is_there_what_is_and_what_happens(mosquitto: Mosquitto) -> 
             assert bus.reach is Reach.UP
 
 
+def test_the_first_breath_is_the_first_message_and_is_not_said_again(mosquitto: Mosquitto) -> None:
+    with Listener(mosquitto.port) as listener, Link() as link:
+        box = Box(door(link.lay(("127.0.0.1", mosquitto.port))), RUN)
+        box.bus.event(b'{"id":"started"}')
+        box.bus.greet("back after 2 h without power", again="it waits for charge")
+        box.connect()
+        box.hold(0)
+        listener.until("simpang/v1/kota-lama/event", "started")
+        link.cut()
+        box.lose(after_s=0)
+        link.restore()
+        box.connect()
+        listener.until(PRESENCE, '"online"', "it waits for charge")
+        box.bus.greet("recording begins")
+        box.hold(0)
+        listener.until(PRESENCE, "recording begins")
+        topics = [topic for topic, _ in listener.said]
+        assert topics[:2] == [PRESENCE, "simpang/v1/kota-lama/event"]
+        words = [json.loads(body)["reason"] for topic, body in listener.said if b"online" in body]
+        assert words == ["back after 2 h without power", "it waits for charge", "recording begins"]
+        box.bus.close()
+
+
 def test_a_late_listener_finds_the_state_but_no_old_event(mosquitto: Mosquitto) -> None:
     with Running(door(mosquitto.port)) as bus, Listener(mosquitto.port) as first:
         bus.state("power", b'{"supply":"mains"}')

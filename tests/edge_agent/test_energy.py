@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from edge_agent.contract import Step, Supply
 from edge_agent.core.battery import Gauge, Runtime
-from edge_agent.core.energy import Ladder, Load, Plan, Rung, Start, loads_w
+from edge_agent.core.energy import Ladder, Load, Plan, Rung, loads_w
 from edge_agent.core.fusion import Fusion, Heard
 from edge_agent.core.settle import Settled
 from edge_agent.core.supply import NOTHING, PowerReading, View
 from edge_agent.core.turns import Turns
+from edge_agent.core.waking import Waking
 from edge_agent.settings import PowerSettings
 
 ON_BATTERY = PowerReading(mains=False, voltage_v=12.0, charge_percent=95)
@@ -182,35 +183,6 @@ def test_nothing_but_readings_in_a_row_on_battery_at_a_mark_asks_for_a_step(
         assert ladder.taken >= before.taken
 
 
-def looked(reading: PowerReading, seconds: float, start: Start = Start()) -> Start:  # noqa: B008 - it is frozen
-    """After looking at the same for so long, twice a second."""
-    began_ms = 1_000_000 if start.since_ms is None else start.since_ms
-    for number in range(int(seconds * 2) + 1):
-        start = start.see(reading, PLAN.stop, began_ms + number * 500)
-    return start
-
-
-def test_a_start_is_at_once_where_nothing_speaks_against_it() -> None:
-    assert looked(ON_MAINS, 0).granted
-    assert looked(NOTHING, 0).granted
-    assert not looked(at(16), 0).granted
-    assert looked(at(16), 2).granted
-
-
-def test_what_was_stopped_for_power_does_not_start_for_a_moment() -> None:
-    empty = replace(ON_MAINS, charge_percent=8)
-    assert not looked(at(12), 24 * 3600).granted
-    assert not looked(empty, 9).granted
-    assert looked(empty, 10).granted
-    waited = looked(at(12), 1)
-    assert not looked(ON_MAINS, 9, waited).granted
-    assert not looked(at(60), 9, waited).granted
-    assert not looked(PowerReading(mains=False), 3600, waited).granted
-    assert looked(ON_MAINS, 10, waited).granted
-    assert looked(NOTHING, 10, waited).granted
-    assert not looked(empty, 8, looked(at(12), 1, looked(empty, 8))).granted
-
-
 # --- a target ---
 
 
@@ -328,7 +300,7 @@ class Site:
         self.now_ms = 10_000_000
         self.starts = self.stops = self.rash = 0
         self.lives = False
-        self.waiting = Start()
+        self.waiting: Waking | None = None
         self.start()
 
     def start(self) -> None:
@@ -357,7 +329,7 @@ class Site:
         began_ms = self.now_ms
         while (left_s := seconds - (self.now_ms - began_ms) / 1000) > 0:
             calm_s = 10.0 if self.battery.percent < 25 and not self.battery.mains else 60.0
-            hopes = not self.lives and self.waiting.since_ms is not None
+            hopes = not self.lives and self.battery.mains and self.battery.percent < 20
             step_s = min(left_s, 0.5 if hopes or self.now_ms - began_ms < 5000 else calm_s)
             load = self.plan.loads_w[min(self.ladder.taken, 6)] / 40 if self.lives else 0.0
             self.battery.pass_by(step_s, load)
@@ -368,8 +340,11 @@ class Site:
         heard = self.hear()
         if not self.lives:
             self.fusion = self.fusion.see(heard, self.now_ms)
-            self.waiting = self.waiting.see(self.fusion.reading, self.plan.stop, self.now_ms)
-            if self.waiting.granted:
+            reading = self.fusion.reading
+            if self.waiting is None:
+                self.waiting = Waking(self.plan.stop, True, reading, self.now_ms, self.now_ms, self.now_ms)
+            self.waiting = self.waiting.see(reading, self.now_ms)
+            if not self.waiting.is_light:
                 self.rash += not self.battery.mains and self.battery.percent <= 10
                 self.start()
             return
@@ -401,7 +376,7 @@ class Site:
             assert not self.battery.mains, "an ordered stop on good mains"
             self.lives = False
             self.stops += 1
-            self.fusion, self.waiting = Fusion(), Start()
+            self.fusion, self.waiting = Fusion(), None
             self.frozen_until_ms = 0.0  # what is opened anew is well again
 
 

@@ -33,6 +33,24 @@ def test_what_is_fresh_goes_before_the_backlog_each_oldest_first() -> None:
     assert sent == [3, 4, 1, 2]
 
 
+def test_an_event_goes_ahead_of_footage_that_was_there_before_and_each_grows_old_by_itself() -> None:
+    line = Line()
+    line.join(item(1), 10, 0)
+    line.join(item(2, ItemKind.SNAPSHOT), 10, 0)
+    late = item(3, ItemKind.EVENT)
+    line.join(late, 10, 1000)
+    assert line.next(1000) == late
+    assert [line.take_fresh(1000) for _ in range(4)] == [late, item(1), item(2, ItemKind.SNAPSHOT), None]
+    for name in (late, item(1), item(2, ItemKind.SNAPSHOT)):
+        line.release(name)
+    assert line.take_fresh(FRESH_MS) == late
+    assert line.take_fresh(FRESH_MS) is None, "the footage has missed its moment, the event has not"
+    line.release(late)
+    assert line.take_fresh(FRESH_MS + 1000) is None
+    assert line.leave(late) == 10
+    assert (len(line), line.bytes, line.duration_ms) == (2, 20, 4000)
+
+
 def test_what_missed_its_moment_joins_the_backlog_at_its_end() -> None:
     line = Line()
     line.join_backlog(item(1), 10)

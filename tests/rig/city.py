@@ -114,7 +114,8 @@ class City:
         (folder / "spool").mkdir(parents=True)
         table["cameras"] = list(cameras)
         table["spool"]["directory"] = str(folder / "spool")
-        table["power"] = {"simulated": {"state_file": str(folder / "mains.json")}}
+        has_ups = "nut" in (settings or {}).get("power", {})
+        table["power"] = {} if has_ups else {"simulated": {"state_file": str(folder / "mains.json")}}
         if link is not None:
             self._exit.enter_context(link)
             table["centre"]["url"] = f"http://127.0.0.1:{link.lay(self.agent_door)}"

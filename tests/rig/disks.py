@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.rig.parts import require_program, require_root
+
+_FREEZE, _THAW = 0xC0045877, 0xC0045878
+"""FIFREEZE and FITHAW of ioctl_fs(2)."""
 
 
 def _run(*command: str | Path) -> str:
@@ -60,6 +65,17 @@ class Disk:
     def remount(self, mode: str) -> None:
         """It is `ro` or `rw` from now on."""
         _run("mount", "-o", f"remount,{mode}", self.directory)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Whoever writes to it waits, and cannot even be killed."""
+        fd = os.open(self.directory, os.O_RDONLY)
+        fcntl.ioctl(fd, _FREEZE, 0)
+        try:
+            yield
+        finally:
+            fcntl.ioctl(fd, _THAW, 0)
+            os.close(fd)
 
     def break_down(self) -> None:
         """The file system finds itself damaged, and takes no writes any more, though the table of mounts says rw."""

@@ -127,6 +127,10 @@ export interface SiteEvent {
     detail?: string;
     before?: string | null;
     after?: string | null;
+    slept_s?: number | null;
+    charge_percent?: number | null;
+    runtime_s?: number | null;
+    backlog_items?: number | null;
   };
 }
 

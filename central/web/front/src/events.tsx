@@ -55,13 +55,17 @@ export function EventList({ site }: { site: Site }) {
 }
 
 function EventFacts({ words, event }: { words: Words; event: SiteEvent }) {
-  const { camera, cause, detail, before, after } = event.data;
+  const { camera, cause, detail, before, after, slept_s, charge_percent, runtime_s, backlog_items } = event.data;
   const group = event.type.split(".")[1] ?? "";
   const value = (word: string) => words.sayOr(`${group === "supply" ? "power" : group}.${word}`, word);
   const facts = [
     camera,
     cause && words.say(`cause.${cause}`),
     before && after && `${value(before)} → ${value(after)}`,
+    slept_s != null && words.say("event.slept", { stretch: words.stretch(slept_s) }),
+    charge_percent != null && words.say("event.charge", { n: words.number(charge_percent) }),
+    runtime_s != null && words.say("event.left", { stretch: words.stretch(runtime_s) }),
+    backlog_items != null && backlog_items > 0 && words.say("event.waits", { n: words.number(backlog_items) }),
     detail,
   ].filter(Boolean);
   return facts.length === 0 ? null : <small> {facts.join(" · ")}</small>;
