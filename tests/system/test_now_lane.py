@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from edge_agent.contract import INFO, TOPICS, WISH, PresenceState
+from edge_agent.contract import BATTERY, INFO, TOPICS, WISH, PresenceState
 from tests.rig.city import City, Site
 from tests.rig.link import Link
 from tests.rig.parts import require_program
@@ -93,7 +93,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def test_every_group_is_retained_within_10_s(rig: Rig) -> None:
     """Ten seconds after its start each fact group of the site was told, and a latecomer reads them all with -v."""
-    groups = [f"{topic.group}/north" if topic.per_camera else topic.group for topic in TOPICS if topic.retained]
+    # What discharges have taught is told once there was one: an empty word would replace what the centre holds.
+    told = [topic for topic in TOPICS if topic.retained and topic is not BATTERY]
+    groups = [f"{topic.group}/north" if topic.per_camera else topic.group for topic in told]
     for group in groups:
         first = rig.await_heard(group, lambda _: True, rig.started_s, 20)
         assert first.at_s - rig.started_s < 10, group
