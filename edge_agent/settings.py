@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_agent.contract import DEFAULT_PREFIX, NO_CAMERA, RESERVED_SITES, CameraId, SiteId, Step
+from edge_agent.core.battery_test import Timetable
 from edge_agent.core.energy import Load, Plan, Rung, loads_w
 from edge_agent.core.pace import parse_window
 from edge_agent.core.turns import Turns
@@ -174,8 +175,8 @@ class NutSettings(_Section):
     ups: str = Field("ups", pattern=r"^[\w.-]+$", description="Name of the UPS in `ups.conf` of that host")
     username: str = Field(
         "",
-        description="User of `upsd.users` with `upsmon secondary`, and `instcmds = ALL` for tests; empty: reading needs "
-        "no login",
+        description="User of `upsd.users` with `upsmon secondary`, and with `instcmds = ALL` where it begins tests; "
+        "empty: reading needs no login",
     )
     password: SecretStr = Field(SecretStr(""), description="Password of that user")
     timeout_s: float = Field(2, ge=0.2, le=4, description="Longest silence of `upsd`")
@@ -204,6 +205,11 @@ class NutSettings(_Section):
         if self.test_every_days and not self.username:
             raise ValueError("test_every_days needs a username: upsd lets nobody else begin a test")
         return self
+
+    @property
+    def timetable(self) -> Timetable:
+        """When tests are due."""
+        return Timetable(self.test_every_days, parse_window(self.test_window))
 
 
 class SysfsSettings(_Section):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _DAY_MS: Final = 86_400_000
 _FIRST_HOUR_MS: Final = 3_600_000
-"""A life is left alone for so long: what it remembers may come late, and a test that ends a site must not do so often."""
+"""A life is left alone for so long: what it remembers may come late, and a test may end a site at most so often."""
 _CUT_GRAIN_MS: Final = 60_000
 _FULL_PERCENT: Final = 95
 _LATEST_MS: Final = 4_000_000_000_000
@@ -50,7 +50,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class PastTests:
     """What is remembered from test to test; Unix milliseconds, 0 for never."""
 
     began_ms: int = 0
@@ -61,7 +61,7 @@ class Tests:
     undated_cut: bool = False
     """Mains was missing while no clock could be trusted; that counts from when one can."""
 
-    def see(self, mains: bool | None, unix_ms: int) -> Tests:
+    def see(self, *, mains: bool | None, unix_ms: int) -> PastTests:
         """With what is known of mains; `unix_ms` is 0 while no clock can be trusted."""
         missing = self.undated_cut or mains is False
         if not missing or not unix_ms:
@@ -70,11 +70,11 @@ class Tests:
             return self
         return replace(self, cut_ms=unix_ms, undated_cut=False)
 
-    def begun(self, unix_ms: int) -> Tests:
+    def begun(self, unix_ms: int) -> PastTests:
         """A test begins."""
         return replace(self, began_ms=unix_ms)
 
-    def ended(self, outcome: Outcome) -> Tests:
+    def ended(self, outcome: Outcome) -> PastTests:
         """It ended. A test that failed counts until one passes, a word that is none changes nothing."""
         if outcome.verdict is Verdict.FAILED:
             return replace(self, failed_ms=self.began_ms)
@@ -84,15 +84,18 @@ class Tests:
         """As JSON has it."""
         return asdict(self)
 
-    def recall(self, value: object) -> Tests:
+    def recall(self, value: object) -> PastTests:
         """With what an earlier life told; what is no such thing is left alone."""
         if not isinstance(value, dict):
             return self
-        found = {field.name: value.get(field.name) for field in fields(Tests)}
+        found = {field.name: value.get(field.name) for field in fields(PastTests)}
         undated = found.pop("undated_cut") is True
         known = {name: at for name, at in found.items() if type(at) is int and 0 <= at <= _LATEST_MS}
         newest = {name: max(at, getattr(self, name)) for name, at in known.items()}
         return replace(self, undated_cut=self.undated_cut or undated, **newest)
+
+
+NO_TESTS: Final = PastTests()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Timetable:
     every_days: float
     window: Window | None = None
 
-    def is_due(self, tests: Tests, reading: PowerReading, now: datetime, *, lived_ms: int, charged: bool) -> bool:
+    def is_due(self, tests: PastTests, reading: PowerReading, now: datetime, *, lived_ms: int, charged: bool) -> bool:
         """Whether a test is to begin at `now`, local time by a clock that can be trusted.
 
         `lived_ms` is the age of this life; `charged`, that mains was there long enough to fill any pack.
@@ -114,7 +117,7 @@ class Timetable:
         if not charged if reading.charge_percent is None else reading.charge_percent < _FULL_PERCENT:
             return False
         now_ms = round(now.timestamp() * 1000)
-        if tests.undated_cut or now_ms - tests.cut_ms < _DAY_MS:
+        if tests.undated_cut or abs(now_ms - tests.cut_ms) < _DAY_MS:
             return False
         # A date in the future was written by a clock that was wrong.
         if 0 <= now_ms - tests.began_ms < self.every_days * _DAY_MS:

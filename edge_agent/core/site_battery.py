@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.core.battery import Estimate, estimate, teaches
-from edge_agent.core.battery_test import Tests
+from edge_agent.core.battery_test import NO_TESTS, PastTests
 from edge_agent.core.discharge import Discharge, Point
 from edge_agent.core.learning import Lesson, heard, merged, replace_before_ms, told
 
@@ -30,10 +30,10 @@ _KEEP_MS: Final = 30_000
 class SiteBattery:
     """Readings go in, an estimate comes out; `boot` tags the monotonic clock of the times that it is given."""
 
-    def __init__(self, pack: Pack, boot: str | None) -> None:
+    def __init__(self, pack: Pack, boot: str | None, tests: PastTests = NO_TESTS) -> None:
         self._pack, self._boot = pack, boot
         self.lessons: tuple[Lesson, ...] = ()
-        self.tests = Tests()
+        self.tests = tests
         self._told_tests = self.tests
         self._discharge: Discharge | None = None
         self._estimate: Estimate | None = None
@@ -48,7 +48,7 @@ class SiteBattery:
         """Take in a sane reading; `unix_ms` is 0 while no clock can be trusted."""
         passed_ms = 0 if self._seen_ms is None else monotonic_ms - self._seen_ms
         self._seen_ms, self._unix_ms = monotonic_ms, unix_ms
-        self.tests = self.tests.see(reading.mains, unix_ms)
+        self.tests = self.tests.see(mains=reading.mains, unix_ms=unix_ms)
         if reading.drains:
             if self._discharge is None:
                 missing = max(0.0, 1 - self._mains_ms / _CHARGED_MS)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from edge_agent.clock import Clock
     from edge_agent.core.supply import PowerReading
+    from edge_agent.power.self_test import SelfTest
     from edge_agent.settings import (
         GpioSettings,
         I2cSettings,
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
         SimulatedSettings,
         SysfsSettings,
     )
-
-    from edge_agent.power.self_test import SelfTest
 
 
 class PowerSource(Protocol):

@@ -73,8 +73,8 @@ class NutSource:
         found, test = reading(told), self._self_test
         if test is None:
             return found
-        if test.wanted:
-            self._begin(test, told)
+        if test.begin(told):  # before it is asked for: the UPS may discharge its battery before it has answered
+            self._begin(test)
         if not test.see(told):
             return found
         return replace(found, mains=found.mains or None, testing=True)
@@ -84,16 +84,17 @@ class NutSource:
         self._client.shutdown()
         self._runner.close()
 
-    def _begin(self, test: SelfTest, told: Mapping[str, str]) -> None:
+    def _begin(self, test: SelfTest) -> None:
         ups, command = self._settings.ups, test.command
-        test.begin(told)  # at once: the UPS may discharge its battery before it has answered
         try:
             offered = self._run(lambda: self._client.list_commands(ups))
             if command not in offered:
                 tests = ", ".join(sorted(each for each in offered if each.startswith("test.battery.start")))
                 test.refuse(
                     f"{self._where}: {ups} does not offer {command}; set test_command in [power.nut] to what it "
-                    f"offers, {tests}" if tests else f"{self._where}: {ups} offers no test of its battery"
+                    f"offers, {tests}"
+                    if tests
+                    else f"{self._where}: {ups} offers no test of its battery"
                 )
                 return
             self._run(lambda: self._client.run_command(ups, command))
