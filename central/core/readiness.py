@@ -81,8 +81,14 @@ class Outlook:
     """How long a site lasts from now on: on battery as it runs down, on mains if that were lost now."""
 
     why: Why
-    lasts: Lasts = Lasts()
-    counts_down: bool = False
+    told: Lasts = Lasts()
+    passed_s: float | None = None
+    """How long ago a site on battery told that; None where nothing runs down."""
+
+    @property
+    def lasts(self) -> Lasts:
+        """From now on."""
+        return self.told.after(self.passed_s or 0)
 
     def survives(self, hours: float) -> bool | None:
         """Whether it is still there after that time without mains; None while that cannot be said."""
@@ -127,11 +133,10 @@ def outlook(
 
 def _on_battery(power: Power, passed_s: float) -> Outlook:
     told = Lasts(power.runtime_s, power.runtime_low_s, power.runtime_high_s)
-    left = told.after(passed_s)
     last_s = told.s if told.high_s is None else told.high_s
     if last_s is not None and passed_s > last_s:
-        return Outlook(Why.OVERDUE, left, counts_down=True)
-    return Outlook(Why.BATTERY_UNKNOWN if told.s is None else Why.BATTERY, left, counts_down=True)
+        return Outlook(Why.OVERDUE, told, passed_s)
+    return Outlook(Why.BATTERY_UNKNOWN if told.s is None else Why.BATTERY, told, passed_s)
 
 
 def _usable(charge_percent: float, stop_percent: float) -> float:
