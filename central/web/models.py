@@ -143,14 +143,15 @@ class Site(_Answer):
 
 
 def _outlook(told: dict[tuple[str, str], StateRow], now_ms: int) -> Outlook:
-    presence, power, host = (_latest(told, PRESENCE, Presence), _latest(told, POWER, Power), _latest(told, HOST, Host))
+    presence, power = _latest(told, PRESENCE, Presence), _latest(told, POWER, Power)
+    host = _latest(told, HOST, Host)
     told_ms = now_ms
     if power:
         told_ms = told[POWER.group, ""].received_ms
         # What a broker kept for us while we were away is older than its arrival; a clock that was not set is no help.
         if host is None or host.clock is not ClockQuality.UNSYNCED:
             told_ms = min(told_ms, unix_ms(power.at))
-    return outlook(presence and presence.state, power, told_ms, _latest(told, BATTERY, Battery), now_ms)
+    return outlook(presence.state if presence else None, power, told_ms, _latest(told, BATTERY, Battery), now_ms)
 
 
 _M = TypeVar("_M", bound=BaseModel)

@@ -37,6 +37,7 @@ def test_the_pages_own_tests_hold(built_page: None) -> None:
     ("interface", "model"),
     [
         ("Site", models.Site),
+        ("Readiness", models.Readiness),
         ("Presence", contract.Presence),
         ("Power", contract.Power),
         ("Link", contract.Link),

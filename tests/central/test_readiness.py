@@ -141,7 +141,8 @@ def test_whatever_a_site_tells_time_never_makes_it_safer(
     passed_ms: int,
 ) -> None:
     names = ("runtime_s", "runtime_low_s", "runtime_high_s")
-    told = power(supply, **dict(zip(names, runtime, strict=True)), charge_percent=charge)
+    runtimes: dict[str, Any] = dict(zip(names, runtime, strict=True))
+    told = power(supply, **runtimes, charge_percent=charge)
     fulls = dict(zip((f"full_{name}" for name in names), full, strict=True))
     pack = Battery(known=True, **fulls, stop_percent=stop, at=instant(T))
     found = outlook(presence, told, T, pack, T + passed_ms)
