@@ -37,7 +37,7 @@ _WORDS: Final = {
     Why.MAINS_CHARGING: "on mains too short a time for a full battery, which would last {lasts}",
     Why.MAINS_UNKNOWN: "on mains; how long its battery would last is not known before a long discharge",
     Why.UNREACHABLE: "out of reach, and was not on battery when last heard",
-    Why.UNKNOWN: "does not know what feeds it",
+    Why.UNKNOWN: "has not told what feeds it",
 }
 
 
@@ -118,7 +118,7 @@ def outlook(
     passed_s = max(0.0, (now_ms - told_ms) / 1000)
     if power.supply in {Supply.BATTERY, Supply.LOW}:
         return _on_battery(power, passed_s)
-    if presence is PresenceState.OFFLINE:
+    if presence is not PresenceState.ONLINE:
         return Outlook(Why.UNREACHABLE)
     if power.supply is not Supply.MAINS:
         return Outlook(Why.UNKNOWN)

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from edge_agent.contract import LinkPart, LossCause, Supply
+from edge_agent.contract import LinkPart, LossCause, PresenceState, Supply
 from tests.browser.conftest import ROOT, Story, Visit, visit
 from tests.browser.hand import now_ms
 from tests.rig.city import City
@@ -120,6 +120,10 @@ def test_the_countdown_goes_on_out_of_contact_and_mains_says_what_would_hold(vis
     expect(ready).to_contain_text("tidak bertahan 4 jam")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "readiness.png", full_page=True)
+    story.hands["tugu-muda"].presence(PresenceState.ASLEEP)
+    expect(told).to_have_count(0)
+    story.hands["tugu-muda"].presence(PresenceState.ONLINE)
+    expect(told).to_have_count(1)
     assert visitor.complaints == []
 
 

@@ -112,7 +112,8 @@ def test_a_battery_that_may_still_charge_promises_nothing() -> None:
 
 def test_what_is_not_known_is_neither_good_nor_bad() -> None:
     rested = power(Supply.MAINS, since_ms=T - 9 * HOUR_MS)
-    assert see(rested, battery(9), presence=PresenceState.OFFLINE).why is Why.UNREACHABLE
+    for gone in (PresenceState.OFFLINE, PresenceState.STOPPING):
+        assert see(rested, battery(9), presence=gone).why is Why.UNREACHABLE
     assert see(power(Supply.UNKNOWN), battery(9)).why is Why.UNKNOWN
     assert see(None, presence=None).why is Why.UNKNOWN
     assert marks(see(rested, battery(9), presence=PresenceState.OFFLINE)) == [None, None, None]

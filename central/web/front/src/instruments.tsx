@@ -45,7 +45,11 @@ export function BatteryGauge({
       </p>
       {power !== null && (power.supply === "battery" || power.supply === "low") && (
         <p class="fact-more">
-          <span data-left-s={Math.round(leftS(readiness.dark_at, now) ?? 0)}>{countdown(words, readiness, now)}</span> ·{" "}
+          {readiness.why !== "asleep" && (
+            <>
+              <span data-left-s={Math.round(leftS(readiness.dark_at, now) ?? 0)}>{countdown(words, readiness, now)}</span> ·{" "}
+            </>
+          )}
           {words.say("power.since", { at: words.moment(Date.parse(power.since), now) })}
         </p>
       )}
