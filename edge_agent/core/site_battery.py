@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.core.battery import Estimate, estimate, teaches
+from edge_agent.core.battery import Estimate, Runtime, estimate, from_full, teaches
 from edge_agent.core.discharge import Discharge, Point
 from edge_agent.core.learning import Lesson, heard, merged, replace_before_ms, told
 
@@ -130,6 +130,10 @@ class SiteBattery:
     def replace_before_ms(self) -> int | None:
         """When the pack will have lost a fifth of its energy, as Unix time; None while that is not known."""
         return replace_before_ms(self._pack, self.lessons) if self.lessons else None
+
+    def from_full(self, until_percent: float) -> Runtime | None:
+        """How long the pack lasts from full until that, at the site's usual load; None while no discharge has shown."""
+        return from_full(self._pack, self.lessons, until_percent, self._unix_ms)
 
     def _take_up(self, running: Mapping[object, object]) -> None:
         try:

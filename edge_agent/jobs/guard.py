@@ -203,10 +203,15 @@ class Guard:
         if self._battery.lessons != self._told:
             self._told = self._battery.lessons
             before_ms = self._battery.replace_before_ms
+            full = self._battery.from_full(self._settings.stop_percent)
             self._show_battery(
                 Battery(
                     known=self._battery.known,
                     replace_before=None if before_ms is None else instant(before_ms),
+                    full_runtime_s=_rounded(full.s) if full else None,
+                    full_runtime_low_s=_rounded(full.low_s) if full else None,
+                    full_runtime_high_s=_rounded(full.high_s) if full else None,
+                    stop_percent=self._settings.stop_percent,
                     lessons=self._battery.written(),
                     at=instant(self._clock.now_ms()),
                 )
