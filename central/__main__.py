@@ -20,6 +20,7 @@ from rich.table import Table
 from central import app as centre
 from central import enrolment, history
 from central.core.completeness import day_start_ms
+from central.core.readiness import HOURS
 from central.core.timeline import unix_ms
 from central.core.wishing import WishKind, WishRow
 from central.errors import CentralError, SettingsError
@@ -49,8 +50,10 @@ Camera = Annotated[str, typer.Argument(help="The camera's id.")]
 From = Annotated[str, typer.Argument(metavar="FROM", help="Such as 2026-11-24T08:00 or 2026-11-24T01:00:00Z.")]
 To = Annotated[str, typer.Argument(metavar="TO", help="Likewise; without a zone, times are of settings.timezone.")]
 
+_EXIT_SHORT = 1
 _EXIT_TROUBLE = 2
 _EXIT_FINDINGS = 4
+_MARKS = {True: "yes", False: "[bold red]no[/]", None: "unknown"}
 _WORTH_TELLING_S = 30
 """Footage that has waited for less is on its way."""
 
@@ -116,7 +119,7 @@ def enrol(
 def sites(as_json: AsJson = False, config: Config = None, directory: Directory = None) -> None:
     """List the sites and what they said last."""
     with closing(centre.open_store(load(config, directory))) as store:
-        found = Sites.of(store.sites(), store.states())
+        found = Sites.of(store.sites(), store.states(), _now_ms())
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         return
@@ -141,6 +144,35 @@ def sites(as_json: AsJson = False, config: Config = None, directory: Directory =
 
 
 @cli.command()
+def readiness(
+    hours: Annotated[float, typer.Option("--hours", min=0, help="Judge by so many hours without mains.")] = 2,
+    as_json: AsJson = False,
+    config: Config = None,
+    directory: Directory = None,
+) -> None:
+    """Tell which sites would not survive the next hours without mains; exit code 1 if any would not."""
+    settings = load(config, directory)
+    with closing(centre.open_store(settings)) as store:
+        found = Sites.of(store.sites(), store.states(), _now_ms()).sites
+    short = [site.site for site in found if site.readiness.falls_short_of(hours)]
+    if as_json:
+        told = [{"site": site.site, **site.readiness.model_dump(mode="json")} for site in found]
+        _print_json({"hours": hours, "short": short, "sites": told})
+    else:
+        zone = ZoneInfo(settings.timezone)
+        table = Table("site", *(f"{each} h" for each in HOURS), "dark at", "why")
+        for site in found:
+            row = site.readiness
+            marks = (_MARKS[row.survives[str(each)]] for each in HOURS)
+            dark = f"{row.dark_at.astimezone(zone):%F %H:%M}" if row.dark_at else "-"
+            table.add_row(site.site, *marks, dark, row.reason)
+        Console().print(table)
+        typer.echo(f"{len(short)} of {len(found)} sites would not survive {hours:g} h without mains")
+    if short:
+        raise typer.Exit(_EXIT_SHORT)
+
+
+@cli.command()
 def completeness(
     site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
     camera: Annotated[str | None, typer.Option(help="Only this camera.")] = None,
@@ -162,7 +194,7 @@ def completeness(
     with closing(centre.open_store(settings)) as store:
         found = history.completeness(store, from_ms, to_ms, _now_ms(), zone, site, camera)
         rows = [CompletenessRow.of(row) for row in found]
-        told = Sites.of(store.sites(), store.states()).sites
+        told = Sites.of(store.sites(), store.states(), _now_ms()).sites
     waiting = [Waiting.of(row) for row in told if site in (None, row.site)]
     if as_json:
         typer.echo(Completeness(rows=tuple(rows), sites=tuple(waiting)).model_dump_json(indent=2))

@@ -73,7 +73,7 @@ class Console:
 
     def sites(self) -> Sites:
         """All sites with what they said last. StoreDown."""
-        return Sites.of(self.store.sites(), self.store.states())
+        return Sites.of(self.store.sites(), self.store.states(), _now_ms())
 
     def site_row(self, site: str) -> SiteRow:
         """The site as enrolled; NothingThere, StoreDown."""
@@ -84,7 +84,7 @@ class Console:
 
     def site(self, site: str) -> Site:
         """One site with what it said last; NothingThere, StoreDown."""
-        return Site.of(self.site_row(site), self.store.states(site))
+        return Site.of(self.site_row(site), self.store.states(site), _now_ms())
 
     def live(self, site: str, camera: str) -> LiveWindow:
         """The camera's live window as of now. StoreDown."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from central.core.dating import Dating
+from central.core.readiness import HOURS, Lasts, Outlook, Why, outlook
 from central.core.timeline import Interval as CoreInterval
-from central.core.timeline import State
+from central.core.timeline import State, unix_ms
 from central.core.wishing import WishKind
 from central.core.wishing import WishRow as CoreWishRow
 from central.history import Day
 from central.store import EventRow, SiteRow, StateRow
 from central.telemetry import Point
 from edge_agent.contract import (
+    BATTERY,
     CAMERA,
     HOST,
     INFO,
@@ -25,7 +27,9 @@ from edge_agent.contract import (
     POWER,
     PRESENCE,
     SPOOL,
+    Battery,
     CameraState,
+    ClockQuality,
     Host,
     Info,
     Instant,
@@ -46,6 +50,53 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
 
+_FARTHEST_S: Final = 30 * 86_400
+"""A dark that is further away is no date worth telling."""
+
+
+class Readiness(_Answer):
+    """When a site on battery goes dark, and whether a site would survive the next hours without mains."""
+
+    why: Why
+    reason: str = Field(description="The same in words")
+    lasts_s: float | None = Field(description="From now: on battery until it is empty, on mains if that were lost now")
+    lasts_low_s: float | None
+    lasts_high_s: float | None
+    dark_at: Instant | None = Field(
+        description="When the battery will be empty, by the centre's clock, also after contact is lost;"
+        " null while on mains and while not known"
+    )
+    dark_earliest_at: Instant | None
+    dark_latest_at: Instant | None
+    survives: dict[str, bool | None] = Field(description="By hours: 1, 2 and 4; null where it cannot be said")
+
+    @classmethod
+    def of(cls, found: Outlook, now_ms: int) -> Readiness:
+        """The outlook in the words of the API."""
+        lasts = found.lasts
+        return cls(
+            why=found.why,
+            reason=found.reason,
+            lasts_s=lasts.s,
+            lasts_low_s=lasts.low_s,
+            lasts_high_s=lasts.high_s,
+            dark_at=_dark_at(found, found.told.s, now_ms),
+            dark_earliest_at=_dark_at(found, found.told.low_s, now_ms),
+            dark_latest_at=_dark_at(found, found.told.high_s, now_ms),
+            survives={str(hours): found.survives(hours) for hours in HOURS},
+        )
+
+    def falls_short_of(self, hours: float) -> bool:
+        """Whether the site would not survive that."""
+        return Lasts(self.lasts_s, self.lasts_low_s, self.lasts_high_s).reaches(hours * 3600) is False
+
+
+def _dark_at(found: Outlook, told_s: float | None, now_ms: int) -> Instant | None:
+    if found.passed_s is None or told_s is None or told_s > _FARTHEST_S:
+        return None
+    return instant(now_ms + round((told_s - found.passed_s) * 1000))
+
+
 class Site(_Answer):
     """A site and what it said last; null where it has not said anything yet."""
 
@@ -58,14 +109,15 @@ class Site(_Answer):
     link: Link | None
     spool: SpoolState | None
     host: Host | None
+    readiness: Readiness
     cameras: tuple[CameraState, ...]
     detail: str = Field(description="What is wrong with the settings file of the site; empty when nothing is")
     seen_at: Instant | None = Field(description="When its last state message came, by the centre's clock")
     enrolled_at: Instant
 
     @classmethod
-    def of(cls, row: SiteRow, states: Iterable[StateRow]) -> Site:
-        """The site with its latest state messages."""
+    def of(cls, row: SiteRow, states: Iterable[StateRow], now_ms: int) -> Site:
+        """The site with its latest state messages, and what they mean now."""
         told = {(state.topic, state.camera): state for state in states}
         info = _latest(told, INFO, Info)
         return cls(
@@ -78,6 +130,7 @@ class Site(_Answer):
             link=_latest(told, LINK, Link),
             spool=_latest(told, SPOOL, SpoolState),
             host=_latest(told, HOST, Host),
+            readiness=Readiness.of(_outlook(told, now_ms), now_ms),
             cameras=tuple(
                 CameraState.model_validate_json(state.body)
                 for (topic, _), state in sorted(told.items())
@@ -87,6 +140,18 @@ class Site(_Answer):
             seen_at=instant(max(state.received_ms for state in told.values())) if told else None,
             enrolled_at=instant(row.enrolled_ms),
         )
+
+
+def _outlook(told: dict[tuple[str, str], StateRow], now_ms: int) -> Outlook:
+    presence, power = _latest(told, PRESENCE, Presence), _latest(told, POWER, Power)
+    host = _latest(told, HOST, Host)
+    told_ms = now_ms
+    if power:
+        told_ms = told[POWER.group, ""].received_ms
+        # What a broker kept for us while we were away is older than its arrival; a clock that was not set is no help.
+        if host is None or host.clock is not ClockQuality.UNSYNCED:
+            told_ms = min(told_ms, unix_ms(power.at))
+    return outlook(presence.state if presence else None, power, told_ms, _latest(told, BATTERY, Battery), now_ms)
 
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -103,12 +168,12 @@ class Sites(_Answer):
     sites: tuple[Site, ...]
 
     @classmethod
-    def of(cls, rows: Iterable[SiteRow], states: Iterable[StateRow]) -> Sites:
-        """The sites with their latest state messages."""
+    def of(cls, rows: Iterable[SiteRow], states: Iterable[StateRow], now_ms: int) -> Sites:
+        """The sites with their latest state messages, and what they mean now."""
         told: defaultdict[str, list[StateRow]] = defaultdict(list)
         for state in states:
             told[state.site].append(state)
-        return cls(sites=tuple(Site.of(row, told[row.site]) for row in rows))
+        return cls(sites=tuple(Site.of(row, told[row.site], now_ms) for row in rows))
 
 
 _ERROR = "How far the time may be off, where it is bounded by what was before and after and that is known"

@@ -94,6 +94,12 @@ class Battery(Message):
     """Whether the pack has shown its end."""
     replace_before: Instant | None = None
     """When it will have lost a fifth of its energy, as it ages now; or when it failed a test, if that is sooner."""
+    full_runtime_s: Annotated[float, Field(ge=0)] | None = None
+    """How long it lasts from full at the site's usual load until the agent stops; null while no discharge has shown."""
+    full_runtime_low_s: Annotated[float, Field(ge=0)] | None = None
+    full_runtime_high_s: Annotated[float, Field(ge=0)] | None = None
+    stop_percent: Annotated[float, Field(ge=0, le=100)] = 0
+    """The charge at which the agent stops."""
     lessons: _Lessons = ()
     """One for each discharge, for the agent that wrote it; a reader hands it back as it is."""
     at: Instant

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edge_agent.core.chemistry import HABITS
-from edge_agent.core.learning import FURTHEST, NODES, Lesson, Model, lesson, model, slope, warmed
+from edge_agent.core.learning import FURTHEST, NODES, Lesson, Model, learnt, lesson, model, slope, warmed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,8 @@ _USUAL_H: Final = 0.5
 """What is usual at a site weighs as much as so many hours of this discharge."""
 _LOAD_ERROR: Final = 0.08
 _TAIL_PROBABILITY: Final = 0.05
+_TAIL_DEVIATIONS: Final = 1.645
+"""So many standard deviations leave that out to each side."""
 _TEACHES: Final = 0.15
 """A discharge whose size is known up to this part of it is a lesson, if it went so deep and began so full:"""
 _DEEP: Final = 0.7
@@ -134,6 +136,18 @@ def estimate(
         seen.known,
         seen.metered,
     )
+
+
+def from_full(pack: Pack, lessons: Sequence[Lesson], until_percent: float = 0, now_ms: int = 0) -> Runtime | None:
+    """How long the full pack feeds the site's usual load until `until_percent`; None while there is no lesson."""
+    if not lessons:
+        return None
+    alike = [each for each in lessons if each.metered == lessons[-1].metered]
+    seen = learnt(pack, alike, now_ms)
+    middle, error = seen.size(seen.load, alike[-1].temperature_c)
+    mid_s = float(np.exp(middle)) / seen.load * (1 - until_percent / 100) * 3600
+    reach = float(np.hypot(_TAIL_DEVIATIONS * error, 2 * _LOAD_ERROR))
+    return Runtime(mid_s, mid_s * max(0.0, 1 - reach), mid_s * (1 + reach))
 
 
 def teaches(pack: Pack, lessons: Sequence[Lesson], trace: Trace, at_ms: int, *, dark: bool) -> Lesson | None:

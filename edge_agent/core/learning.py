@@ -121,15 +121,14 @@ def warmed(temperature_c: float | None) -> float:
 
 def model(pack: Pack, lessons: Sequence[Lesson], trace: Trace, now_ms: int) -> Model:
     """What to expect of the pack in this discharge; `now_ms` is Unix time, 0 when no clock can be trusted."""
-    habits = HABITS[pack.chemistry]
-    nominal_v = habits.nominal_v * pack.cells
     lessons = [lesson for lesson in lessons if lesson.metered == trace.metered]
-    shape = np.interp(NODES, *np.array(habits.shape).T) * pack.cells
     if not lessons:
+        habits = HABITS[pack.chemistry]
+        nominal_v = habits.nominal_v * pack.cells
         size, error = _unlearnt(pack, trace)
         ohm = habits.drop * nominal_v**2 / (math.exp(size) * habits.label_part) if trace.metered else 0.0
         return Model(
-            curve=shape,
+            curve=_usual_curve(pack),
             resistance=ohm,
             end_v=pack.end_v,
             metered=trace.metered,
@@ -141,27 +140,35 @@ def model(pack: Pack, lessons: Sequence[Lesson], trace: Trace, now_ms: int) -> M
             volts=nominal_v,
             known=False,
         )
+    return learnt(pack, lessons, now_ms)
+
+
+def learnt(pack: Pack, lessons: Sequence[Lesson], now_ms: int) -> Model:
+    """What to expect of the pack after these lessons, at least one, all with a current or all without."""
+    habits = HABITS[pack.chemistry]
+    nominal_v = habits.nominal_v * pack.cells
+    metered = lessons[0].metered
     load = float(np.mean([lesson.load for lesson in lessons]))
     end_v = float(np.mean([lesson.end_v for lesson in lessons]))
-    usual_a = load / end_v if trace.metered else 0.0
+    usual_a = load / end_v if metered else 0.0
     mean_size = float(np.mean([lesson.size for lesson in lessons]))
-    ohm = habits.drop * nominal_v**2 / mean_size if trace.metered else 0.0
+    ohm = habits.drop * nominal_v**2 / mean_size if metered else 0.0
     sizes = np.array([lesson.size for lesson in lessons])
-    curve = shape
+    curve = shape = _usual_curve(pack)
     for _ in range(3):
         curve, ohm = _fit(lessons, sizes, shape, ohm, nominal_v)
         sizes = np.array([_at_usual_end(lesson, curve, ohm, end_v, usual_a) for lesson in lessons])
     # What a lesson showed has aged since; where the dates are not known, nothing is made up.
     rate = -math.log(_END_OF_LIFE) / habits.life_years
     ages = np.array([max(0, now_ms - lesson.at_ms) / _YEAR_MS if now_ms and lesson.at_ms else 0 for lesson in lessons])
-    own = _LESSON_ERROR if trace.metered else _UNMETERED_ERROR
+    own = _LESSON_ERROR if metered else _UNMETERED_ERROR
     blind = np.array([lesson.temperature_c is None for lesson in lessons]) * (habits.cold * _CELSIUS_ERROR) ** 2
     errors = np.array([lesson.error for lesson in lessons])
     return Model(
         curve=curve,
         resistance=ohm,
         end_v=end_v,
-        metered=trace.metered,
+        metered=metered,
         sizes=np.log(sizes) - rate * ages,
         facts=np.array([_facts(lesson.load / load, lesson.temperature_c) for lesson in lessons]),
         variances=own**2 + errors**2 + blind + (_AGEING_ERROR * rate * ages) ** 2,
@@ -252,6 +259,12 @@ def heard(value: Mapping[str, object]) -> Lesson | None:
     )
     usual = found.temperature_c is None or abs(found.temperature_c) <= _FURTHEST_C
     return found if fit and positive and usual else None
+
+
+def _usual_curve(pack: Pack) -> np.ndarray:
+    """Volts at the nodes as the chemistry says."""
+    curve: np.ndarray = np.interp(NODES, *np.array(HABITS[pack.chemistry].shape).T) * pack.cells
+    return curve
 
 
 def _unlearnt(pack: Pack, trace: Trace) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.core.battery import Estimate, estimate, teaches
+from edge_agent.core.battery import Estimate, Runtime, estimate, from_full, teaches
 from edge_agent.core.battery_test import NO_TESTS, PastTests
 from edge_agent.core.discharge import Discharge, Point
 from edge_agent.core.learning import Lesson, heard, merged, replace_before_ms, told
@@ -146,6 +146,10 @@ class SiteBattery:
         aged_ms = replace_before_ms(self._pack, self.lessons) if self.lessons else None
         known_ms = [at_ms for at_ms in (aged_ms, self.tests.failed_ms) if at_ms]
         return min(known_ms, default=None)
+
+    def from_full(self, until_percent: float) -> Runtime | None:
+        """How long the pack lasts from full until that, at the site's usual load; None while no discharge has shown."""
+        return from_full(self._pack, self.lessons, until_percent, self._unix_ms)
 
     def _take_up(self, running: Mapping[object, object]) -> None:
         try:

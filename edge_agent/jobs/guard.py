@@ -125,7 +125,7 @@ class Guard:
         self._born_ms = clock.monotonic_ms()
         self._tested_ms = 0
         self._battery = SiteBattery(pack(settings), clock.boot, tests[2] if tests else NO_TESTS)
-        self._told: tuple[tuple[Lesson, ...], int | None] = (), None
+        self._told: tuple[tuple[Lesson, ...], int] = (), 0
         self._heard: tuple[str, ...] = ()
         self._gauge = Gauge()
         self._ladder = Ladder()
@@ -249,13 +249,19 @@ class Guard:
         note = self._battery.note()
         if note is not None:
             self._memory.note(note)
-        before_ms = self._battery.replace_before_ms
-        if (self._battery.lessons, before_ms) != self._told:
-            self._told = self._battery.lessons, before_ms
+        known = self._battery.lessons, self._battery.tests.failed_ms
+        if known != self._told:
+            self._told = known
+            before_ms = self._battery.replace_before_ms
+            full = self._battery.from_full(self._settings.stop_percent)
             self._show_battery(
                 Battery(
                     known=self._battery.known,
                     replace_before=None if before_ms is None else instant(before_ms),
+                    full_runtime_s=_rounded(full.s) if full else None,
+                    full_runtime_low_s=_rounded(full.low_s) if full else None,
+                    full_runtime_high_s=_rounded(full.high_s) if full else None,
+                    stop_percent=self._settings.stop_percent,
                     lessons=self._battery.written(),
                     at=instant(self._clock.now_ms()),
                 )

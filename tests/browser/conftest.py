@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from edge_agent.contract import EventType, LossCause, PresenceState, Supply
+from edge_agent.contract import EventType, LossCause, PresenceState, Step, Supply
 from tests.browser.hand import Hand, now_ms
 from tests.rig.city import City
 from tests.rig.link import free_port
@@ -105,6 +105,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, built_page: None) -> Iterato
         kali = hands["kaligarang"]
         kali.record("west", end - 28_000, end - 20_000)
         kali.well("west")
+        kali.power(Supply.BATTERY, 41, runtime_s=5000, step=Step.RECORD_ONLY)
         for hand, cameras in ((lima, ("north", "south")), (tugu, ("east",)), (kali, ("west",))):
             for camera in cameras:
                 hand.snapshot(camera, end)

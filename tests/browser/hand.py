@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.camera.scene import HEIGHT, WIDTH, Crossing
 from edge_agent.contract import (
+    BATTERY,
     CAMERA,
     EVENT,
     HOST,
@@ -26,6 +27,7 @@ from edge_agent.contract import (
     POWER,
     PRESENCE,
     SPOOL,
+    Battery,
     CameraState,
     ClockQuality,
     Event,
@@ -45,6 +47,7 @@ from edge_agent.contract import (
     Reach,
     SegmentFacts,
     SpoolState,
+    Step,
     Supply,
     Topic,
     content_digest,
@@ -111,7 +114,7 @@ class Hand:
     def presence(self, state: PresenceState) -> None:
         self.say(PRESENCE, Presence(state=state, run=RUN, at=instant(now_ms())))
 
-    def power(self, supply: Supply, charge: float, runtime_s: float | None = None) -> None:
+    def power(self, supply: Supply, charge: float, runtime_s: float | None = None, step: Step = Step.FULL) -> None:
         at = instant(now_ms())
         band = (None, None) if runtime_s is None else (runtime_s * 0.85, runtime_s * 1.15)
         self.say(
@@ -124,10 +127,16 @@ class Hand:
                 runtime_low_s=band[0],
                 runtime_high_s=band[1],
                 source="gpio",
+                step=step,
                 since=at,
                 at=at,
             ),
         )
+
+    def battery(self, full_runtime_s: float) -> None:
+        """What its discharges taught."""
+        band = {"full_runtime_low_s": full_runtime_s * 0.85, "full_runtime_high_s": full_runtime_s * 1.15}
+        self.say(BATTERY, Battery(known=True, full_runtime_s=full_runtime_s, **band, at=instant(now_ms())))
 
     def link(self, broken: LinkPart = LinkPart.NONE) -> None:
         at = instant(now_ms())

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from central.core.dating import Dating
+from central.core.readiness import Why
 from central.web import models, pages
 from edge_agent import contract
 from tests.browser.conftest import ROOT
@@ -37,6 +38,7 @@ def test_the_pages_own_tests_hold(built_page: None) -> None:
     ("interface", "model"),
     [
         ("Site", models.Site),
+        ("Readiness", models.Readiness),
         ("Presence", contract.Presence),
         ("Power", contract.Power),
         ("Link", contract.Link),
@@ -55,6 +57,14 @@ def test_the_page_reads_what_the_centre_writes(interface: str, model: type[BaseM
     written = {field.alias or name for name, field in model.model_fields.items()}
     assert named
     assert named <= written
+
+
+def test_the_page_knows_whatever_a_readiness_rests_on() -> None:
+    """The page's list of reasons is the centre's."""
+    source = (FRONT / "src" / "api.ts").read_text()
+    named = re.search(r"export type Why =(.*?);", source, re.DOTALL)
+    assert named is not None
+    assert set(re.findall(r'"([\w-]+)"', named[1])) == set(Why)
 
 
 def test_the_page_has_words_for_whatever_the_centre_says() -> None:

@@ -148,6 +148,23 @@ def test_what_was_learnt_outlasts_a_restart_and_comes_back_from_the_centre_on_a_
     Battery(known=True, lessons=site.battery.written(), at=instant(site.unix_ms))
 
 
+@pytest.mark.parametrize("metered", [True, False], ids=["with a current", "voltage only"])
+@pytest.mark.parametrize("chemistry", CHEMISTRIES)
+def test_a_site_on_mains_knows_how_long_its_full_pack_would_last(chemistry: Chemistry, metered: bool) -> None:
+    site = Site(Made(chemistry), metered=metered)
+    assert site.battery.from_full(0) is None
+    for _ in range(2):
+        site.run_down()
+    site.rest()
+    whole, half = site.battery.from_full(0), site.battery.from_full(50)
+    _, lasts_s = next(iter(site.made.discharge(metered)))
+    assert whole
+    assert whole.s == pytest.approx(lasts_s, rel=0.1)
+    assert whole.low_s <= lasts_s <= (whole.high_s or 0)
+    assert half
+    assert half.s == pytest.approx((whole.s or 0) / 2)
+
+
 @pytest.mark.parametrize("boot", ["after the dark", None])
 def test_a_discharge_that_ended_in_the_dark_is_learnt_at_the_next_start(boot: str | None) -> None:
     site = Site(Made("lead-acid"))

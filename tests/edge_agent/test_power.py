@@ -361,6 +361,9 @@ def test_what_a_discharge_taught_is_told_kept_and_taken_from_both_copies() -> No
     assert told.known
     assert len(told.lessons) == 1
     assert told.replace_before
+    assert told.full_runtime_s == pytest.approx(3600, rel=0.1)
+    assert told.full_runtime_low_s == pytest.approx(told.full_runtime_s or 0, rel=0.5)
+    assert told.stop_percent == 0
     restarted, new_card = Watched(), Watched()
     restarted.found = watched.kept
     restarted.see(ON_MAINS, 1)

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,7 @@ class Centre:
         """A message is kept or refused, and what is kept can be shown."""
         self._subscriber.take(topic, payload, retained=retained)
         assert self._subscriber._flush()
-        Sites.of(self.store.sites(), self.store.states()).model_dump_json()
+        Sites.of(self.store.sites(), self.store.states(), time.time_ns() // 1_000_000).model_dump_json()
         newest = self.store.events(None, 3)
         Events(events=tuple(ShownEvent.of(number, row) for number, row in newest)).model_dump_json()
 

@@ -83,6 +83,28 @@ export interface Host {
   at: Instant;
 }
 
+/** What an outlook rests on. */
+export type Why =
+  | "battery"
+  | "battery-unknown"
+  | "overdue"
+  | "asleep"
+  | "mains"
+  | "mains-charging"
+  | "mains-unknown"
+  | "unreachable"
+  | "unknown";
+
+export interface Readiness {
+  why: Why;
+  /** When the battery will be empty; null while on mains and while not known. */
+  dark_at: Instant | null;
+  dark_earliest_at: Instant | null;
+  dark_latest_at: Instant | null;
+  /** By hours without mains; null where it cannot be said. */
+  survives: Record<string, boolean | null>;
+}
+
 export interface Site {
   site: string;
   name: string;
@@ -93,6 +115,7 @@ export interface Site {
   link: Link | null;
   spool: SpoolState | null;
   host: Host | null;
+  readiness: Readiness;
   cameras: CameraState[];
   /** What is wrong with its settings file; empty when nothing is. */
   detail?: string;

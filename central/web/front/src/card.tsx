@@ -51,7 +51,7 @@ export function Facts({ site, peakS }: { site: Site; peakS: number }) {
       {!fresh && age !== null && (
         <p class="facts-age">{words.say("facts.last_known", { age: words.stretch(age) })}</p>
       )}
-      <BatteryGauge power={site.power} fresh={fresh} />
+      <BatteryGauge power={site.power} readiness={site.readiness} fresh={fresh} />
       <LinkChain link={site.link} fresh={fresh} />
       <BacklogBar spool={site.spool} peakS={peakS} fresh={fresh} now={now} />
     </div>

@@ -1,7 +1,7 @@
 /** Power, link and backlog of a site, drawn. What is not fresh is drawn without the colours that promise something. */
 
-import type { Link, LinkPart, Power, Reach, SpoolState } from "./api.ts";
-import { BACKLOG_WORTH_TELLING_S } from "./judge.ts";
+import type { Link, LinkPart, Power, Reach, Readiness, SpoolState } from "./api.ts";
+import { BACKLOG_WORTH_TELLING_S, isOverdue, leftS } from "./judge.ts";
 import { useNow } from "./shell.ts";
 import { useWords, type Words } from "./words.ts";
 
@@ -9,7 +9,15 @@ const CHAIN: readonly LinkPart[] = ["port", "uplink", "centre", "broker"];
 const FIRST_PX = 38;
 const STEP_PX = 60;
 
-export function BatteryGauge({ power, fresh }: { power: Power | null; fresh: boolean }) {
+export function BatteryGauge({
+  power,
+  readiness,
+  fresh,
+}: {
+  power: Power | null;
+  readiness: Readiness;
+  fresh: boolean;
+}) {
   const words = useWords();
   const now = useNow();
   const charge = power?.charge_percent ?? null;
@@ -37,14 +45,15 @@ export function BatteryGauge({ power, fresh }: { power: Power | null; fresh: boo
       </p>
       {power !== null && (power.supply === "battery" || power.supply === "low") && (
         <p class="fact-more">
-          {fresh && power.runtime_s !== null && (
+          {readiness.why !== "asleep" && (
             <>
-              <b>{words.say("power.runtime", { seconds: words.stretch(power.runtime_s) })}</b> {band(words, power)} ·{" "}
+              <span data-left-s={Math.round(leftS(readiness.dark_at, now) ?? 0)}>{countdown(words, readiness, now)}</span> ·{" "}
             </>
           )}
           {words.say("power.since", { at: words.moment(Date.parse(power.since), now) })}
         </p>
       )}
+      {fresh && readiness.why.startsWith("mains") && <ReadinessMarks readiness={readiness} />}
       {power !== null && power.step !== "full" && (
         <p class="fact-more" data-step={power.step}>
           {words.say(`energy.${power.step}`)}
@@ -55,13 +64,49 @@ export function BatteryGauge({ power, fresh }: { power: Power | null; fresh: boo
   );
 }
 
-function band(words: Words, power: Power): string {
-  if (power.runtime_low_s === null || power.runtime_high_s === null) return "";
-  return words.say("power.band", {
-    low: words.stretch(power.runtime_low_s),
-    high: words.stretch(power.runtime_high_s),
-  });
+/** How long until the battery is empty, by the centre's clock: it goes on when there is no contact. */
+function countdown(words: Words, readiness: Readiness, now: number) {
+  const left = leftS(readiness.dark_at, now);
+  const low = leftS(readiness.dark_earliest_at, now);
+  const high = leftS(readiness.dark_latest_at, now);
+  if (isOverdue(readiness, now)) return <b>{words.say("power.overdue")}</b>;
+  const bounds = low !== null && high !== null && { low: words.stretch(low), high: words.stretch(high) };
+  if (left === null) return bounds ? words.say("power.between", bounds) : words.say("power.end_unknown");
+  return (
+    <>
+      <b>{words.say("power.runtime", { seconds: words.stretch(left) })}</b> {bounds && words.say("power.band", bounds)}
+    </>
+  );
 }
+
+/** Whether the crossing would survive 1, 2 and 4 hours without mains. */
+function ReadinessMarks({ readiness }: { readiness: Readiness }) {
+  const words = useWords();
+  const marks = Object.entries(readiness.survives).map(([hours, holds]) => ({
+    hours: words.stretch(Number(hours) * 3600),
+    mark: holds === null ? ("unknown" as const) : holds ? ("yes" as const) : ("no" as const),
+  }));
+  if (readiness.why === "mains-unknown") {
+    return (
+      <p class="fact-more" data-ready="unknown">
+        {words.say("ready.untaught")}
+      </p>
+    );
+  }
+  return (
+    <p class="fact-more ready" data-ready={marks.map(({ mark }) => mark).join(" ")}>
+      {words.say("ready.title")}
+      {marks.map(({ hours, mark }) => (
+        <span key={hours} class={`ready-${mark}`} title={words.say(`ready.${mark}`, { hours })}>
+          {hours} <i aria-hidden="true">{SHAPES[mark]}</i>
+          <span class="unseen">{words.say(`ready.${mark}`, { hours })}</span>
+        </span>
+      ))}
+    </p>
+  );
+}
+
+const SHAPES = { yes: "✓", no: "✕", unknown: "?" } as const;
 
 /** Each part is joined to the one before it; the way into the first broken one is drawn torn. */
 export function LinkChain({ link, fresh }: { link: Link | null; fresh: boolean }) {

@@ -1,6 +1,6 @@
 /** What is to be said of a site now, worst first. Pure: a site and the centre's time in, notes out. */
 
-import type { Site } from "./api.ts";
+import type { Readiness, Site } from "./api.ts";
 import type { Key } from "./words.ts";
 
 /** `silent`: nothing is known now. Good news is only ever told of fresh facts. */
@@ -26,6 +26,16 @@ export function ageS(at: string | null | undefined, nowMs: number): number | nul
   return at ? Math.max(0, (nowMs - Date.parse(at)) / 1000) : null;
 }
 
+/** Seconds until then, none once it is over; null where there is no such moment. */
+export function leftS(at: string | null, nowMs: number): number | null {
+  return at === null ? null : Math.max(0, (Date.parse(at) - nowMs) / 1000);
+}
+
+/** Whether the battery is past the latest moment at which it was to be empty. */
+export function isOverdue({ dark_at, dark_latest_at }: Readiness, nowMs: number): boolean {
+  return leftS(dark_latest_at ?? dark_at, nowMs) === 0;
+}
+
 /** Whether what the site last said still tells how it is. */
 export function isFresh(site: Site, nowMs: number): boolean {
   const age = ageS(site.seen_at, nowMs);
@@ -41,10 +51,11 @@ export function judge(site: Site, nowMs: number): Note[] {
     const notes = [note("alarm", "note.offline", { at: Date.parse(site.seen_at ?? presence.at) })];
     // The countdown to dark goes on after contact is lost.
     if (power !== null && (power.supply === "battery" || power.supply === "low")) {
-      const left = power.runtime_s === null ? null : power.runtime_s - (ageS(power.at, nowMs) ?? 0);
-      if (left === null) notes.push(note("alarm", "note.offline_on_battery"));
+      const left = leftS(site.readiness.dark_at, nowMs);
+      if (isOverdue(site.readiness, nowMs)) notes.push(note("alarm", "note.dark"));
+      else if (left === null) notes.push(note("alarm", "note.offline_on_battery"));
       else if (left > 0) notes.push(note("alarm", "note.dark_in", { seconds: left }));
-      else notes.push(note("alarm", "note.dark"));
+      else notes.push(note("alarm", "note.dark_about_now"));
     }
     return notes;
   }
@@ -63,8 +74,9 @@ export function judge(site: Site, nowMs: number): Note[] {
       notes.push(note("watch", "note.picture", { values, word: `picture.${camera.picture}` }));
     }
   }
-  if (power?.supply === "low") notes.push(onBattery("alarm", "note.low", power.runtime_s));
-  if (power?.supply === "battery") notes.push(onBattery("watch", "note.battery", power.runtime_s));
+  const left = leftS(site.readiness.dark_at, nowMs);
+  if (power?.supply === "low") notes.push(onBattery("alarm", "note.low", left));
+  if (power?.supply === "battery") notes.push(onBattery("watch", "note.battery", left));
   if (link !== null && link.broken !== "none") {
     notes.push(note("watch", "note.link", { word: `link.${link.broken}` }));
   }
@@ -99,6 +111,6 @@ function note(level: Level, key: Key, more: Partial<Note> = {}): Note {
   return { level, key, values: {}, ...more };
 }
 
-function onBattery(level: Level, key: "note.low" | "note.battery", runtimeS: number | null): Note {
-  return runtimeS === null ? note(level, key) : note(level, `${key}_for`, { seconds: runtimeS });
+function onBattery(level: Level, key: "note.low" | "note.battery", seconds: number | null): Note {
+  return seconds === null ? note(level, key) : note(level, `${key}_for`, { seconds });
 }

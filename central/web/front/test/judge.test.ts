@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { CameraState, Presence, Site } from "../src/api.ts";
+import type { CameraState, Presence, Readiness, Site } from "../src/api.ts";
 import { byNeed, isFresh, judge, STALE_S, worst } from "../src/judge.ts";
 
 const NOW = Date.parse("2026-11-24T03:00:00Z");
@@ -24,6 +24,15 @@ const camera = (change: Partial<CameraState> = {}): CameraState => ({
 
 const presence = (state: Presence["state"]): Presence => ({ state, at: ago(3600) });
 
+const readiness = (change: Partial<Readiness> = {}): Readiness => ({
+  why: "mains-unknown",
+  dark_at: null,
+  dark_earliest_at: null,
+  dark_latest_at: null,
+  survives: { "1": null, "2": null, "4": null },
+  ...change,
+});
+
 const site = (change: Partial<Site> = {}): Site => ({
   site: "a",
   name: "A",
@@ -34,24 +43,25 @@ const site = (change: Partial<Site> = {}): Site => ({
   link: null,
   spool: null,
   host: null,
+  readiness: readiness(),
   cameras: [camera()],
   seen_at: ago(5),
   enrolled_at: ago(9999),
   ...change,
 });
 
-const on = (supply: "battery" | "low", runtime_s: number | null, at: string) => ({
+const on = (supply: "battery" | "low") => ({
   supply,
   charge_percent: 50,
   voltage_v: null,
-  runtime_s,
+  runtime_s: null,
   runtime_low_s: null,
   runtime_high_s: null,
   step: "full" as const,
   reaches_target: null,
   source: "gpio",
-  since: at,
-  at,
+  since: ago(300),
+  at: ago(300),
 });
 
 const keys = (told: Site) => judge(told, NOW).map((note) => note.key);
@@ -75,10 +85,13 @@ test("an offline site is told by when it fell silent, not by when its will was w
 });
 
 test("the battery of a site out of reach goes on running down", () => {
-  const dark = (runtime: number | null) => keys(site({ presence: presence("offline"), power: on("battery", runtime, ago(300)) }));
-  assert.deepEqual(dark(900), ["note.offline", "note.dark_in"]);
-  assert.deepEqual(dark(200), ["note.offline", "note.dark"]);
-  assert.deepEqual(dark(null), ["note.offline", "note.offline_on_battery"]);
+  const dark = (change: Partial<Readiness>) =>
+    keys(site({ presence: presence("offline"), power: on("battery"), readiness: readiness(change) }));
+  assert.deepEqual(dark({ dark_at: ago(-600), dark_latest_at: ago(-900) }), ["note.offline", "note.dark_in"]);
+  assert.deepEqual(dark({ dark_at: ago(100), dark_latest_at: ago(-200) }), ["note.offline", "note.dark_about_now"]);
+  assert.deepEqual(dark({ dark_at: ago(300), dark_latest_at: ago(1) }), ["note.offline", "note.dark"]);
+  assert.deepEqual(dark({ dark_at: ago(1) }), ["note.offline", "note.dark"]);
+  assert.deepEqual(dark({}), ["note.offline", "note.offline_on_battery"]);
 });
 
 test("a clock that was not set yet is told, and troubles nobody", () => {
@@ -88,7 +101,11 @@ test("a clock that was not set yet is told, and troubles nobody", () => {
 });
 
 test("the worst comes first", () => {
-  const told = site({ power: on("battery", 60, ago(1)), cameras: [camera({ recording: false, cause: "camera" })] });
+  const told = site({
+    power: on("battery"),
+    readiness: readiness({ why: "battery", dark_at: ago(-60) }),
+    cameras: [camera({ recording: false, cause: "camera" })],
+  });
   assert.deepEqual(keys(told), ["note.not_recording", "note.battery_for"]);
   assert.equal(worst(judge(told, NOW)), "alarm");
 });
