@@ -51,6 +51,7 @@ from edge_agent.contract import (
     Supply,
     instant,
 )
+from edge_agent.core.battery_test import PastTests
 from edge_agent.core.drain import Drain
 from edge_agent.core.eviction import WhenFull
 from edge_agent.core.fusion import Fusion
@@ -76,6 +77,7 @@ from edge_agent.journal import Journal
 from edge_agent.outlets import open_outlet
 from edge_agent.power import openers
 from edge_agent.power.panel import Panel
+from edge_agent.power.self_test import SelfTest
 from edge_agent.probe import WayProbe
 from edge_agent.snapshot import Eye
 from edge_agent.spool import Spool
@@ -149,7 +151,8 @@ class Agent:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda got, _frame: self._obey(signal.Signals(got).name))
-        power = Panel(openers(self._settings.power, self._clock), self._clock)
+        self_test = self._self_test()
+        power = Panel(openers(self._settings.power, self._clock, self_test), self._clock)
         reading = self._reading(power.hear_all(_FIRST_WORD_S))
         settings = self._settings.spool
         spool = Spool(
@@ -163,7 +166,7 @@ class Agent:
             memory=_memory_of(settings.directory) if settings.memory_bytes else None,
             memory_bytes=settings.memory_bytes,
         )
-        self._live(spool, power, reading)
+        self._live(spool, power, reading, self_test)
         power.close()
         spool.close()
         if self._crew.crashed:
@@ -172,11 +175,15 @@ class Agent:
             self._command()
         return 0
 
+    def _self_test(self) -> SelfTest | None:
+        nut = self._settings.power.nut
+        return SelfTest(nut.test_command, self._clock) if nut and nut.test_every_days else None
+
     def _reading(self, heard: tuple[Heard, ...]) -> PowerReading:
         self._fusion = self._fusion.see(heard, self._clock.monotonic_ms())
         return estimated(self._fusion.reading, self._settings.power)
 
-    def _live(self, spool: Spool, power: Panel, reading: PowerReading) -> None:
+    def _live(self, spool: Spool, power: Panel, reading: PowerReading, self_test: SelfTest | None) -> None:
         settings, clock, crew, board = self._settings, self._clock, self._crew, self._board
         door = Door(settings.broker, settings.site, settings.centre.token.get_secret_value())
         fresh = FreshGate(clock)
@@ -200,7 +207,8 @@ class Agent:
         announce = Journal(settings.site, spool, bus, clock).announce
         previous, now = spool.previous, stamp(clock)
         plan = settings.power.plan(len(settings.cameras))
-        was_empty = previous is not None and previous.in_order and previous.cause is LossCause.POWER
+        went_dark = previous is not None and previous.cause is LossCause.POWER
+        was_empty = previous is not None and previous.in_order and went_dark
         waking = Waking(plan.stop, was_empty, reading, now.monotonic_ms, now.monotonic_ms)
         breath = first_breath(
             spool.run, previous, spool.waiting(), End(now.now_ms, now.quality, now.monotonic_ms), waking.why
@@ -271,6 +279,9 @@ class Agent:
         guard = Guard(
             *(power, settings.power, plan, self._shower("power"), announce, shed, flat, spool.run, clock),
             *(spool.battery, self._shower("battery")),
+            (self_test, settings.power.nut.timetable, PastTests(undated_cut=went_dark))
+            if self_test and settings.power.nut
+            else None,
         )
         lines = Lines(clock)
         show_room = self._show_room(late, compare)

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edge_agent.contract import DEFAULT_PREFIX, NO_CAMERA, RESERVED_SITES, CameraId, SiteId, Step
+from edge_agent.core.battery_test import Timetable
 from edge_agent.core.energy import Load, Plan, Rung, loads_w
 from edge_agent.core.pace import parse_window
 from edge_agent.core.turns import Turns
@@ -161,15 +162,35 @@ class CameraSettings(_Section):
         return self
 
 
+def _window(text: str) -> str:
+    parse_window(text)
+    return text
+
+
 class NutSettings(_Section):
     """A UPS that Network UPS Tools look after: `upsd` is asked over TCP."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Host of `upsd`")
     port: Port = Field(3493, description="Port of `upsd`")
     ups: str = Field("ups", pattern=r"^[\w.-]+$", description="Name of the UPS in `ups.conf` of that host")
-    username: str = Field("", description="User of `upsd.users` with `upsmon secondary`; empty: reading needs no login")
+    username: str = Field(
+        "",
+        description="User of `upsd.users` with `upsmon secondary`, and with `instcmds = ALL` where it begins tests; "
+        "empty: reading needs no login",
+    )
     password: SecretStr = Field(SecretStr(""), description="Password of that user")
     timeout_s: float = Field(2, ge=0.2, le=4, description="Longest silence of `upsd`")
+    test_every_days: float = Field(
+        0, ge=0, le=3650, description="So often the UPS tests its battery, never within a day of a cut; 0 for never"
+    )
+    test_command: str = Field(
+        "test.battery.start.quick",
+        pattern=r"^test\.battery\.start(\.quick|\.deep)?$",
+        description="Which test: one that `upscmd -l` lists for the UPS",
+    )
+    test_window: Annotated[str, AfterValidator(_window)] = Field(
+        "", description="Tests begin only in these hours of the host's local time, such as `09:00-15:00`; empty: any"
+    )
 
     @field_validator("username", "password")
     @classmethod
@@ -178,6 +199,17 @@ class NutSettings(_Section):
         if not text.isascii() or not text.isprintable():
             raise ValueError("not printable ASCII, which is all that upsd reads")
         return word
+
+    @model_validator(mode="after")
+    def _tests_need_a_user(self) -> Self:
+        if self.test_every_days and not self.username:
+            raise ValueError("test_every_days needs a username: upsd lets nobody else begin a test")
+        return self
+
+    @property
+    def timetable(self) -> Timetable:
+        """When tests are due."""
+        return Timetable(self.test_every_days, parse_window(self.test_window))
 
 
 class SysfsSettings(_Section):
@@ -363,11 +395,6 @@ class LinkSettings(_Section):
 
     interface: str = Field("", pattern=r"^[^/\s]*$", max_length=15, description="Empty: the one of the default route")
     probe_s: float = Field(1, ge=0.5, le=600, description="How often the centre's door is tried")
-
-
-def _window(text: str) -> str:
-    parse_window(text)
-    return text
 
 
 class ShipSettings(_Section):

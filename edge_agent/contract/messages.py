@@ -93,7 +93,7 @@ class Battery(Message):
     known: bool
     """Whether the pack has shown its end."""
     replace_before: Instant | None = None
-    """When it will have lost a fifth of its energy, as it ages now."""
+    """When it will have lost a fifth of its energy, as it ages now; or when it failed a test, if that is sooner."""
     full_runtime_s: Annotated[float, Field(ge=0)] | None = None
     """How long it lasts from full at the site's usual load until the agent stops; null while no discharge has shown."""
     full_runtime_low_s: Annotated[float, Field(ge=0)] | None = None
@@ -209,6 +209,7 @@ class EventType(StrEnum):
     SUPPLY_CHANGED = "simpang.supply.changed"
     SOURCE_CHANGED = "simpang.source.changed"
     ENERGY_CHANGED = "simpang.energy.changed"
+    BATTERY_TESTED = "simpang.battery.tested"
     LINK_CHANGED = "simpang.link.changed"
     CLOCK_CHANGED = "simpang.clock.changed"
     SPOOL_EVICTED = "simpang.spool.evicted"
@@ -243,6 +244,8 @@ class EventData(Message):
     `*.changed`: `before`, `after`, and `camera` where it is a picture.
     `energy.changed`: the step before and after, and in `detail` what led to it.
     `source.changed`: also `source`, which source of power readings it is, and `detail`, what is wrong with it.
+    `battery.tested`: `after`, how the UPS's test of its battery ended, `passed`, `failed`, `unknown` where it tells no
+    result, or `refused` where none was begun; `source`, and `detail` in the words of the UPS or with what to do.
     `items_run` and `items_clock`: whose items they are, and how good the labels are that `from_at` and `to_at` repeat.
     `boot`, `clock` and `wall_minus_monotonic_ms` say by which clock the event itself is dated, in all of them.
     """

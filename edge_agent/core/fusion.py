@@ -150,6 +150,9 @@ class Fusion:
         mains = _first(tracks, _MAINS, "mains")[1]
         if mains is not None and mains is not self.reading.mains:  # judged by what mains is now, not by what it was
             tracks = {source: before[source].see(said[source], now_ms, mains=mains) for source in said}
+        testing = _first(tracks, _BATTERY, "testing")[1]
+        if mains is None and testing:  # nobody says that it is gone
+            mains = True
         charge_of, charge = _first(tracks, _BATTERY, "charge_percent")
         voltage_of, voltage = _first(tracks, _BATTERY, "voltage_v")
         low_of, low = _first(tracks, _BATTERY, "low")
@@ -163,6 +166,7 @@ class Fusion:
                 charge_percent=charge,
                 temperature_c=_first(tracks, _BATTERY, "temperature_c")[1],
                 low=low,
+                testing=testing,
             ),
             tracks[measured_of].heard_ms if measured_of else None,
         )

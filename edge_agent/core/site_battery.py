@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.core.battery import Estimate, Runtime, estimate, from_full, teaches
+from edge_agent.core.battery_test import NO_TESTS, PastTests
 from edge_agent.core.discharge import Discharge, Point
 from edge_agent.core.learning import Lesson, heard, merged, replace_before_ms, told
 
@@ -29,9 +30,11 @@ _KEEP_MS: Final = 30_000
 class SiteBattery:
     """Readings go in, an estimate comes out; `boot` tags the monotonic clock of the times that it is given."""
 
-    def __init__(self, pack: Pack, boot: str | None) -> None:
+    def __init__(self, pack: Pack, boot: str | None, tests: PastTests = NO_TESTS) -> None:
         self._pack, self._boot = pack, boot
         self.lessons: tuple[Lesson, ...] = ()
+        self.tests = tests
+        self._told_tests = self.tests
         self._discharge: Discharge | None = None
         self._estimate: Estimate | None = None
         self._taken = 0.0
@@ -45,10 +48,8 @@ class SiteBattery:
         """Take in a sane reading; `unix_ms` is 0 while no clock can be trusted."""
         passed_ms = 0 if self._seen_ms is None else monotonic_ms - self._seen_ms
         self._seen_ms, self._unix_ms = monotonic_ms, unix_ms
-        if reading.mains:
-            self.end()
-            self._mains_ms += passed_ms
-        elif reading.mains is False:
+        self.tests = self.tests.see(mains=reading.mains, unix_ms=unix_ms)
+        if reading.drains:
             if self._discharge is None:
                 missing = max(0.0, 1 - self._mains_ms / _CHARGED_MS)
                 self._discharge = Discharge(self._pack, self._taken * missing)
@@ -57,6 +58,9 @@ class SiteBattery:
                 self._estimate = None
             if monotonic_ms - self._kept_ms >= _KEEP_MS:
                 self._kept_ms, self._news = monotonic_ms, True
+        elif reading.mains:
+            self.end()
+            self._mains_ms += passed_ms
 
     def estimate(self, until_percent: float) -> Estimate | None:
         """How full the pack is, and how long until that; None on mains, and while too little was seen."""
@@ -72,10 +76,14 @@ class SiteBattery:
 
     def note(self) -> dict[str, object] | None:
         """What is to be kept, once there is something new."""
-        if not self._news:
+        if not self._news and self.tests == self._told_tests:
             return None
-        self._news = False
-        note: dict[str, object] = {"lessons": [told(lesson) for lesson in self.lessons], "taken": self._taken}
+        self._news, self._told_tests = False, self.tests
+        note: dict[str, object] = {
+            "lessons": [told(lesson) for lesson in self.lessons],
+            "taken": self._taken,
+            "tests": self.tests.told(),
+        }
         if self._discharge:
             points = [[*asdict(point).values()] for point in self._discharge.points]
             note["running"] = {
@@ -98,6 +106,7 @@ class SiteBattery:
         self._merge(lesson for lesson in lessons if lesson)
         if isinstance(taken := note.get("taken"), int | float) and taken > 0:
             self._taken = max(self._taken, float(taken))
+        self.tests = self.tests.recall(note.get("tests"))
         running = note.get("running")
         if isinstance(running, Mapping) and self._discharge is None:
             self._take_up(running)
@@ -127,9 +136,16 @@ class SiteBattery:
         return bool(self.lessons)
 
     @property
+    def charged(self) -> bool:
+        """Whether mains was there for long enough to fill any pack."""
+        return self._mains_ms >= _CHARGED_MS
+
+    @property
     def replace_before_ms(self) -> int | None:
-        """When the pack will have lost a fifth of its energy, as Unix time; None while that is not known."""
-        return replace_before_ms(self._pack, self.lessons) if self.lessons else None
+        """When the pack will have lost a fifth of its energy, or failed a test, as Unix time; None if not known."""
+        aged_ms = replace_before_ms(self._pack, self.lessons) if self.lessons else None
+        known_ms = [at_ms for at_ms in (aged_ms, self.tests.failed_ms) if at_ms]
+        return min(known_ms, default=None)
 
     def from_full(self, until_percent: float) -> Runtime | None:
         """How long the pack lasts from full until that, at the site's usual load; None while no discharge has shown."""

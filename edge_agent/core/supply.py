@@ -14,7 +14,8 @@ from edge_agent.core.settle import Settled
 class PowerReading:
     """What a power source says now; None is what it does not know. A current is negative while the battery gives it.
 
-    `low` is the source's own word that the battery is nearly empty, as LB of NUT is.
+    `low` is the source's own word that the battery is nearly empty, as LB of NUT is; `testing`, that it discharges the
+    battery for a test, so that it knows nothing of mains by that.
     """
 
     mains: bool | None = None
@@ -23,6 +24,12 @@ class PowerReading:
     charge_percent: float | None = None
     temperature_c: float | None = None
     low: bool | None = None
+    testing: bool | None = None
+
+    @property
+    def drains(self) -> bool:
+        """Whether the battery feeds the site, for want of mains or for a test."""
+        return self.mains is False or self.testing is True
 
 
 NOTHING: Final = PowerReading()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 from edge_agent.contract import Battery, ClockQuality, EventData, EventType, Power, SourceState, Step, Supply, instant
 from edge_agent.core.battery import Gauge, Runtime
+from edge_agent.core.battery_test import NO_TESTS, Verdict
 from edge_agent.core.chemistry import charge_percent
 from edge_agent.core.discharge import Pack
 from edge_agent.core.energy import Ladder
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.clock import Clock
+    from edge_agent.core.battery_test import Outcome, PastTests, Timetable
     from edge_agent.core.energy import Plan
     from edge_agent.core.fusion import Heard
     from edge_agent.core.learning import Lesson
@@ -56,6 +59,23 @@ class Memory(Protocol):
         ...
 
 
+class Tester(Protocol):
+    """Who can begin the UPS's test of its battery."""
+
+    @property
+    def free(self) -> bool:
+        """Whether one may be asked for."""
+        ...
+
+    def ask(self) -> None:
+        """One is to begin, soon."""
+        ...
+
+    def take(self) -> Outcome | None:
+        """How it ended, once."""
+        ...
+
+
 def pack(settings: PowerSettings) -> Pack:
     """The battery that the settings name."""
     return Pack(settings.chemistry, settings.cells, settings.nominal_ah, settings.stop_voltage_v)
@@ -64,7 +84,7 @@ def pack(settings: PowerSettings) -> Pack:
 def possible(reading: PowerReading, settings: PowerSettings) -> tuple[PowerReading, str]:
     """The reading without a voltage that the pack cannot have while it feeds the site, and what was wrong with it."""
     volts = reading.voltage_v
-    if volts is None or reading.mains is not False or pack(settings).plausible(volts):
+    if volts is None or not reading.drains or pack(settings).plausible(volts):
         return reading, ""
     told = f"{volts:g} V is no voltage of {settings.cells} cells of {settings.chemistry}"
     return replace(reading, voltage_v=None), f"{told}: check cells and chemistry in [power], and the wire"
@@ -93,6 +113,7 @@ class Guard:
         clock: Clock,
         memory: Memory,
         show_battery: Callable[[Battery], None],
+        tests: tuple[Tester, Timetable, PastTests] | None = None,
     ) -> None:
         self._panel, self._settings, self._plan = panel, settings, plan
         self._show, self._announce, self._shed, self._stop = show, announce, shed, stop
@@ -100,8 +121,11 @@ class Guard:
         self._memory, self._show_battery = memory, show_battery
         self._fusion = Fusion()
         self._view = View(Settled(Supply.UNKNOWN, clock.monotonic_ms()))
-        self._battery = SiteBattery(pack(settings), clock.boot)
-        self._told: tuple[Lesson, ...] = ()
+        self._tests = tests
+        self._born_ms = clock.monotonic_ms()
+        self._tested_ms = 0
+        self._battery = SiteBattery(pack(settings), clock.boot, tests[2] if tests else NO_TESTS)
+        self._told: tuple[tuple[Lesson, ...], int] = (), 0
         self._heard: tuple[str, ...] = ()
         self._gauge = Gauge()
         self._ladder = Ladder()
@@ -123,6 +147,7 @@ class Guard:
                 EventType.SUPPLY_CHANGED,
                 EventData(run=self._run, before=before.value, after=self._view.value, detail=detail),
             )
+        self._test_battery(measured, monotonic_ms)
         left, word = self._runtime(measured)
         # What was measured once counts once, however often it is looked at.
         measured_ms = self._fusion.measured_ms
@@ -196,12 +221,37 @@ class Guard:
             return replace(reading, charge_percent=now.charge_percent)
         return reading
 
+    def _test_battery(self, reading: PowerReading, monotonic_ms: int) -> None:
+        """A test that is due is asked for, one that ended is told and learnt from."""
+        if self._tests is None:
+            return
+        (tester, timetable, _), battery = self._tests, self._battery
+        if outcome := tester.take():
+            if outcome.verdict is Verdict.REFUSED:
+                battery.tests = battery.tests.begun(self._tested_ms)
+            battery.tests = battery.tests.ended(outcome)
+            self._announce(
+                EventType.BATTERY_TESTED,
+                EventData(run=self._run, source="nut", after=outcome.verdict, detail=outcome.detail),
+            )
+        steady = self._view.value is Supply.MAINS and self._view.settled.doubt is None and not self._view.crossings_ms
+        if not tester.free or not steady or self._clock.quality() is ClockQuality.UNSYNCED:
+            return
+        now_ms, lived_ms = self._clock.now_ms(), monotonic_ms - self._born_ms
+        now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone()
+        if timetable.is_due(battery.tests, reading, now, lived_ms=lived_ms, charged=battery.charged):
+            self._tested_ms = battery.tests.began_ms
+            battery.tests = battery.tests.begun(now_ms)
+            self._remember()  # first, should the battery not survive it
+            tester.ask()
+
     def _remember(self) -> None:
         note = self._battery.note()
         if note is not None:
             self._memory.note(note)
-        if self._battery.lessons != self._told:
-            self._told = self._battery.lessons
+        known = self._battery.lessons, self._battery.tests.failed_ms
+        if known != self._told:
+            self._told = known
             before_ms = self._battery.replace_before_ms
             full = self._battery.from_full(self._settings.stop_percent)
             self._show_battery(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from edge_agent.clock import Clock
     from edge_agent.core.supply import PowerReading
+    from edge_agent.power.self_test import SelfTest
     from edge_agent.settings import (
         GpioSettings,
         I2cSettings,
@@ -44,13 +45,18 @@ def number(text: str) -> float:
         return math.nan
 
 
-def openers(settings: PowerSettings, clock: Clock) -> dict[str, Callable[[], PowerSource]]:
-    """What opens each source of the settings, by its name; each raises PowerError when its source is not there."""
+def openers(
+    settings: PowerSettings, clock: Clock, self_test: SelfTest | None = None
+) -> dict[str, Callable[[], PowerSource]]:
+    """What opens each source of the settings, by its name; each raises PowerError when its source is not there.
+
+    `self_test` is what the UPS's test of its battery is asked through; None where nobody asks for one.
+    """
     found: dict[str, Callable[[], PowerSource]] = {}
     if settings.gpio:
         found["gpio"] = partial(_gpio, settings.gpio)
     if settings.nut:
-        found["nut"] = partial(_nut, settings.nut)
+        found["nut"] = partial(_nut, settings.nut, self_test)
     if settings.sysfs:
         found["sysfs"] = partial(_sysfs, settings.sysfs)
     if settings.i2c:
@@ -66,10 +72,10 @@ def _gpio(settings: GpioSettings) -> PowerSource:
     return GpioSource(settings)
 
 
-def _nut(settings: NutSettings) -> PowerSource:
+def _nut(settings: NutSettings, self_test: SelfTest | None) -> PowerSource:
     from edge_agent.power.nut import NutSource
 
-    return NutSource(settings)
+    return NutSource(settings, self_test)
 
 
 def _sysfs(settings: SysfsSettings) -> PowerSource:

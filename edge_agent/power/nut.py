@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from aionut import AIONUTClient, NUTError, NUTLoginError, NUTTimeoutError
@@ -17,6 +18,7 @@ from edge_agent.power import number
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
+    from edge_agent.power.self_test import SelfTest
     from edge_agent.settings import NutSettings
 
 _TROUBLE: Final = (NUTError, OSError, EOFError, ValueError, LookupError, asyncio.LimitOverrunError)
@@ -27,6 +29,7 @@ _REMEDIES: Final = {
     "DRIVER-NOT-CONNECTED": "start the driver of that UPS: upsdrvctl start",
     "ACCESS-DENIED": "let it answer this host; if [power.nut] names a user, then as upsd.users has it, with "
     "`upsmon secondary`. Reading needs none",
+    "INSTCMD": "let the user that [power.nut] names begin it: `instcmds = ALL` in upsd.users",
 }
 _NO_UPSD: Final = "check host and port in [power.nut], and that upsd runs there"
 _LOW: Final = frozenset({"LB", "FSD"})
@@ -49,8 +52,9 @@ class NutSource:
 
     every_s = 1.0
 
-    def __init__(self, settings: NutSettings) -> None:
+    def __init__(self, settings: NutSettings, self_test: SelfTest | None = None) -> None:
         self._settings = settings
+        self._self_test = self_test
         self._where = f"upsd at {settings.host}:{settings.port}"
         # Looked up here: an event loop would leave that to a thread, for which the end of the process waits.
         self._address = self._crossing(self._look_up)
@@ -64,13 +68,39 @@ class NutSource:
             raise
 
     def read(self) -> PowerReading:
-        """What the UPS says, as its driver measured it last."""
-        return reading(self._run(lambda: self._client.list_vars(self._settings.ups)))
+        """What the UPS says, as its driver measured it last; a test of its battery that is wanted begins."""
+        told = self._run(lambda: self._client.list_vars(self._settings.ups))
+        found, test = reading(told), self._self_test
+        if test is None:
+            return found
+        if test.begin(told):  # before it is asked for: the UPS may discharge its battery before it has answered
+            self._begin(test)
+        if not test.see(told):
+            return found
+        return replace(found, mains=found.mains or None, testing=True)
 
     def close(self) -> None:
         """The connection is closed."""
         self._client.shutdown()
         self._runner.close()
+
+    def _begin(self, test: SelfTest) -> None:
+        ups, command = self._settings.ups, test.command
+        try:
+            offered = self._run(lambda: self._client.list_commands(ups))
+            if command not in offered:
+                tests = ", ".join(sorted(each for each in offered if each.startswith("test.battery.start")))
+                test.refuse(
+                    f"{self._where}: {ups} does not offer {command}; set test_command in [power.nut] to what it "
+                    f"offers, {tests}"
+                    if tests
+                    else f"{self._where}: {ups} offers no test of its battery"
+                )
+                return
+            self._run(lambda: self._client.run_command(ups, command))
+        except PowerError as error:
+            if not isinstance(error.__cause__, NUTTimeoutError | TimeoutError):  # else it may have begun
+                test.refuse(str(error))
 
     def _look_up(self) -> str:
         found = socket.getaddrinfo(self._settings.host, self._settings.port, type=socket.SOCK_STREAM)
@@ -104,7 +134,9 @@ class NutSource:
         try:
             return deed()
         except NUTLoginError as error:
-            raise PowerError(f"{self._where} refuses us: {_told(error)}", _REMEDIES["ACCESS-DENIED"]) from error
+            told = _told(error)
+            remedy = _REMEDIES["INSTCMD" if told.startswith("INSTCMD") else "ACCESS-DENIED"]
+            raise PowerError(f"{self._where} refuses us: {told}", remedy) from error
         except _TROUBLE as error:
             told = _told(error)
             remedy = next((remedy for code, remedy in _REMEDIES.items() if code in told), _NO_UPSD)
