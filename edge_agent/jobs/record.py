@@ -246,6 +246,8 @@ class Record:
                 if packet.stream_index != video:
                     if take:
                         take.file.add_sound(packet)
+                    if waited_ms > _BEAT_MS:  # nothing at all came: for that the line is watched
+                        seen_ms += waited_ms
                     if now_ms - seen_ms > self._settings.stall_s * 1000:
                         raise CameraError("the camera sends sound, but no pictures any more", "restart the camera")
                     continue

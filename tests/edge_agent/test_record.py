@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.camera.lines import Lines
 from edge_agent.contract import EventType, ItemKind, ItemName, LossCause
 from edge_agent.core.eviction import WhenFull
 from tests.rig import clips
+from tests.rig.clips import Clip
 from tests.rig.parts import require_program, require_rtsp_server
 from tests.rig.processes import until
 from tests.rig.recorder import Recorder, recording, segments
@@ -27,6 +29,42 @@ def _parts() -> None:
 
 def told(recorder: Recorder, kind: EventType) -> bool:
     return any(event is kind for event, _ in list(recorder.events))
+
+
+def test_sound_that_comes_first_after_a_silence_is_no_camera_without_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches the line is too late to hang up: the session goes on, and no picture of it is lost."""
+    monkeypatch.setattr(Lines, "watch", lambda _: None)
+    clip, spool = clips.make(Clip(audio="aac")), tmp_path / "spool"
+    with camera(clip, tmp_path) as real, recording(spool, url=real.url, segment_s=1, stall_s=1) as recorder:
+        until(lambda: segments(spool), 20, "a segment")
+        real.say("stall")
+        time.sleep(3)  # the length of the silence, not a hope
+        real.say("hum")
+        time.sleep(0.3)  # likewise
+        before = len(segments(spool))
+        real.say("run")
+        until(lambda: len(segments(spool)) > before + 1, 30, "footage again")
+        sent = [picture.digest for picture in real.sent()]
+    assert recorder.kinds() == []
+    stored = archived_pictures((path for *_, path in segments(spool)), "h264")
+    first, last = (sent.index(digest) for digest in (next(iter(stored)), list(stored)[-1]))
+    assert [digest for digest in sent[first : last + 1] if stored[digest] != 1] == []
+
+
+def test_a_camera_whose_sound_goes_on_without_pictures_is_lost(tmp_path: Path) -> None:
+    with (
+        camera(clips.make(Clip(audio="aac")), tmp_path) as real,
+        recording(tmp_path / "spool", url=real.url, segment_s=1, stall_s=1) as recorder,
+    ):
+        until(lambda: segments(tmp_path / "spool"), 20, "a segment")
+        real.say("hum")
+        until(lambda: told(recorder, EventType.CAMERA_LOST), 15, "the loss is noticed")
+        before = len(segments(tmp_path / "spool"))
+        real.say("run")
+        until(lambda: len(segments(tmp_path / "spool")) > before, 30, "footage again")
+    assert "sends sound, but no pictures" in recorder.events[0][1].detail
 
 
 def test_a_camera_that_stalls_with_its_session_open_is_noticed(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ CLIP is a folder made by `clips.py`. The first line on stdout is the URL; with s
 With `--eager` pictures are not kept back by as long as the session took to set up; with `--wraps-in` the 32-bit time
 stamps of its packets begin anew that long after a session began.
 Words on stdin control it: `run`; `stall`, sessions stay open and nothing comes, frames are gone as on a real camera;
-`freeze`, the same picture for ever; `close`, it hangs up on everybody; `ask USER PASSWORD`, it lets nobody else in,
-and `admit`, everybody again; `skip SECONDS`, its clock jumps by so much, back if that is negative; `stop`. Each line
-is answered by itself.
+`hum`, so with pictures only, sound still comes; `freeze`, the same picture for ever; `close`, it hangs up on everybody;
+`ask USER PASSWORD`, it lets nobody else in, and `admit`, everybody again; `skip SECONDS`, its clock jumps by so much,
+back if that is negative; `stop`. Each line is answered by itself.
 
 Every picture is made unique by a SEI message with its running number, the first of which is NUMBER. The ledger has one
 line per picture and receiver: number, receiver, seconds since the epoch when it was due, 1 for a key frame, the hash
@@ -73,7 +73,7 @@ class Encoder(threading.Thread):
                     elif frozen is None and packet["key"]:
                         frozen = body
                     body = nal.numbered(frozen or body, number, self.video["codec"])
-                if self.mode == "stall":
+                if self.mode == "stall" or (self.mode == "hum" and is_video):
                     continue
                 key = packet["key"] or frozen is not None
                 for receiver in list(self.receivers):
@@ -207,7 +207,7 @@ def serve(options: argparse.Namespace) -> None:
                     for receiver in list(encoder.receivers):
                         receiver.let_go()
                     encoder.skipped_s += float(arguments[0])
-                if word in ("run", "stall", "freeze"):
+                if word in ("run", "stall", "hum", "freeze"):
                     encoder.mode = word
             print(line.strip(), flush=True)
         loop.quit()

@@ -56,12 +56,22 @@ def arrives(city: City, site: Site, segments: int = 2) -> None:
     site.agent.until(lambda: len(footage(city, site)) >= wanted, 60, f"{wanted} segments are at the centre")
 
 
+def starts(city: City, site: Site, segments: int = 2) -> None:
+    """The agent lives, and so many segments of that very life are at the centre."""
+    before = {name.run for name, *_ in footage(city, site)}
+    site.agent.start()
+    site.agent.until(
+        lambda: sum(name.run not in before for name, *_ in footage(city, site)) >= segments,
+        60,
+        f"{segments} segments of the new life are at the centre",
+    )
+
+
 def lives_again(city: City, site: Site) -> datetime:
     """The agent is stopped in good order, and everything from before its next life is at the centre; when that was."""
     assert site.agent.stop() == 0
     end = datetime.now(UTC)
-    site.agent.start()
-    arrives(city, site)
+    starts(city, site)
     site.agent.until(lambda: not [name for name in site.backlog() if name.run < newest(site)], 30, "all is sent")
     return end
 
@@ -126,12 +136,10 @@ def test_two_lives_in_the_past_are_dated_once_the_second_hears_of_the_true_time(
     site = city.enrol("aloha", "Aloha", [SCENE], environment=shim.environment)
     begin = datetime.now(UTC)
     past = begin - timedelta(seconds=MONTHS_S)
-    site.agent.start()
-    arrives(city, site)
+    starts(city, site)
     assert intervals(city, past, past + timedelta(minutes=1))[0] == ("recorded", None, "unsynced")
     site.agent.kill()
-    site.agent.start()
-    arrives(city, site)
+    starts(city, site)
     shim.shift(0)
     shim.synced(True)
     arrives(city, site)
@@ -170,15 +178,13 @@ def test_a_boot_in_which_the_clock_never_was_right_is_shown_when_it_came_and_sta
     prefix = ["unshare", "--mount", "sh", "-c", over, "boot"]
     site = city.enrol("aloha", "Aloha", [SCENE], environment=shim.environment, prefix=prefix)
     begin = datetime.now(UTC)
-    site.agent.start()
-    arrives(city, site)
+    starts(city, site)
     for number, (seconds, synced) in enumerate(((-MONTHS_S, False), (0, True)), 2):
         assert site.agent.stop() == 0
         shim.shift(seconds)
         shim.synced(synced)
         boot.write_text(f"{number}{number:07d}-0000-0000-0000-000000000000\n")
-        site.agent.start()
-        arrives(city, site)
+        starts(city, site)
         if not synced:
             told = intervals(city, begin, datetime.now(UTC))
             assert ("recorded", None, "bounded") in told, told
@@ -271,8 +277,7 @@ def test_a_host_that_is_up_for_years(city: City) -> None:
     days = ("--monotonic", str(UP_S), "--boottime", str(UP_S))
     site = city.enrol("aloha", "Aloha", [SCENE], prefix=["unshare", "--time", *days])
     begin = datetime.now(UTC)
-    site.agent.start()
-    arrives(city, site)
+    starts(city, site)
     assert site.agent.stop() == 0
     assert_true_times(city, site, begin, datetime.now(UTC), up_s=UP_S)
 
@@ -281,8 +286,7 @@ def test_steps_of_the_clock_cost_nothing(city: City, shim: ClockShim) -> None:
     """An hour and a half back, then ten years ahead, then right again, all while it records."""
     site = city.enrol("aloha", "Aloha", [SCENE], environment=shim.environment)
     begin = datetime.now(UTC)
-    site.agent.start()
-    arrives(city, site)
+    starts(city, site)
     for seconds in (-5400, YEARS_S):
         shim.synced(False)
         shim.shift(seconds)
