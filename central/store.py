@@ -437,6 +437,8 @@ class Store:
 
     def add_events(self, rows: Sequence[EventRow]) -> None:
         """Add those events that are new."""
+        if not rows:
+            return
         with self._in_turn(_FILING_LOCK) as connection:
             self._add_events(connection, rows)
             self._bring_to_date(connection, rows, [])
