@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from edge_agent.errors import PowerError
 
@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     from edge_agent.settings import OutletSettings
 
 _COMMAND_S: Final = 10
-
-
-class Outlet(Protocol):
-    """What can cut the power of a camera. As it is made, nothing is known of how it stands."""
-
-    def switch(self, *, on: bool) -> None:
-        """The camera has power, or has none; PowerError when that cannot be told."""
-        ...
-
-    def close(self) -> None:
-        """What was held is given back."""
-        ...
 
 
 class PinOutlet:
@@ -80,6 +68,6 @@ class CommandOutlet:
         """Nothing is held."""
 
 
-def open_outlet(settings: OutletSettings) -> Outlet:
-    """The outlet that the settings describe."""
+def open_outlet(settings: OutletSettings) -> PinOutlet | CommandOutlet:
+    """The outlet that the settings describe; as it is made, nothing is known of how it stands."""
     return CommandOutlet(settings) if settings.command else PinOutlet(settings)

@@ -85,6 +85,11 @@ class View:
         return self.settled.since_ms
 
     @property
+    def at_ease(self) -> bool:
+        """Whether it is mains, and nothing speaks against that."""
+        return self.value is Supply.MAINS and self.settled.doubt is None
+
+    @property
     def flaps(self) -> bool:
         """Whether mains comes and goes."""
         return len(self.crossings_ms) >= _FLAPS

@@ -157,8 +157,7 @@ class Guard:
         seen = (reading, detail, self._fusion.states, self._view.settled, self._ladder.taken)
         if self._news.has(seen, monotonic_ms):
             self._show(self._state(reading, left, detail or word, monotonic_ms))
-        at_ease = self._view.value is Supply.MAINS and self._view.settled.doubt is None
-        return _AT_EASE_S if at_ease else _EVERY_S
+        return _AT_EASE_S if self._view.at_ease else _EVERY_S
 
     def _climb(self, reading: PowerReading, left: Runtime | None, monotonic_ms: int, *, is_new: bool) -> None:
         """Steps are taken or undone, each is an event; at the last the agent stops."""
@@ -234,7 +233,7 @@ class Guard:
                 EventType.BATTERY_TESTED,
                 EventData(run=self._run, source="nut", after=outcome.verdict, detail=outcome.detail),
             )
-        steady = self._view.value is Supply.MAINS and self._view.settled.doubt is None and not self._view.crossings_ms
+        steady = self._view.at_ease and not self._view.crossings_ms
         if not tester.free or not steady or self._clock.quality() is ClockQuality.UNSYNCED:
             return
         now_ms, lived_ms = self._clock.now_ms(), monotonic_ms - self._born_ms
